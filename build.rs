@@ -1,4 +1,4 @@
-//! Compiles `proto/` in Rust alone: no `protoc` is needed on any machine.
+//! Compiles `proto/` in pure Rust: no `protoc` needs to be installed.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = std::env::var("OUT_DIR")?;
-    // One folder a file: both families call their package `docarray`.
+    // One folder per file: both families call their package `docarray`.
     for (file, include, module) in [
         ("proto/jina.proto", "proto", "jina"),
         ("proto/v1/docarray.proto", "proto/v1", "v1"),
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .out_dir(folder)
             .compile_fds(descriptors)?;
     }
-    // What server reflection tells, with all that the files import.
+    // The descriptors for server reflection, with all imported files.
     for family in ["v1", "v2"] {
         let folder = format!("proto/{family}");
         let descriptors = protox::compile([format!("{folder}/jina.proto")], [folder])?;

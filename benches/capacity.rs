@@ -1,9 +1,10 @@
-//! How often searches for capacity are right, how long they take, and how often what models say holds
-//! the truth: simulated Flows whose capacity theory knows, searched as `flowbench capacity` would.
+//! How often capacity searches are right, how long they take, and how often the models' intervals contain the
+//! truth: simulated Flows with a theoretically known capacity, searched as `flowbench capacity` would.
 //!
-//! `cargo bench --bench capacity` prints the tables of `docs/benchmarks.md`; an argument is the number of
-//! searches a row (100 without one), a second one a part of the name of the Flows to search, `hurried`
-//! for searches with little time alone, or `models` for the models. The same seeds make the same tables on every machine.
+//! `cargo bench --bench capacity` prints the tables of `docs/benchmarks.md`. The first argument is the number
+//! of searches per row (100 by default); the second is part of the name of the Flows to search, `hurried` for
+//! only the searches with little time, or `models` for the models. The same seeds make the same tables on every
+//! machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../tests/suite/capacity/cases.rs"]
@@ -44,20 +45,20 @@ fn main() {
     }
 }
 
-/// What a search found and took.
+/// The result and cost of a search.
 struct Found {
-    /// How far the load that holds is from the true one, as a share of it.
+    /// How far the sustained load is from the true capacity, as a share of it.
     off: f64,
-    /// How far what fails is from what holds, as a share of it, where that is known.
+    /// The distance between the passing and the failing load, as a share of the former, if known.
     apart: Option<f64>,
-    /// Whether what it says holds, does, and whether what it says fails, does.
+    /// Whether both claims are true: that the one load passes and that the other fails.
     holds: bool,
     fails: bool,
     trials: f64,
     seconds: f64,
 }
 
-/// What a hundred searches of a Flow found.
+/// The results of a hundred searches of a Flow.
 fn found(case: &Case, searches: u64) -> Vec<Found> {
     let found = |seed| {
         let outcome = case.search(seed, true);
@@ -85,7 +86,7 @@ fn mean(found: &[Found], of: fn(&Found) -> f64) -> f64 {
     found.iter().map(of).sum::<f64>() / found.len() as f64
 }
 
-/// A row: so many searches of a Flow, against trials of a fixed length.
+/// A row: this many searches of a Flow, compared with trials of a fixed length.
 fn searched(case: &Case, searches: u64) {
     let found = found(case, searches);
     let near = count(&found, |found| found.off.abs() <= 0.05);
@@ -103,7 +104,7 @@ fn searched(case: &Case, searches: u64) {
     );
 }
 
-/// A table: searches that have little time.
+/// A table: searches with little time.
 fn hurried(searches: u64) {
     println!(
         "\n| M/M/8, 5.2 ms | capacity | pass is right | fail is right | gap | time |\n| --- | --- | --- | --- | --- | --- |"
@@ -123,21 +124,21 @@ fn hurried(searches: u64) {
     println!("\n{searches} searches a row.");
 }
 
-/// Searches with trials of a fixed length that are made to find that length.
+/// Searches with trials of a fixed length, run to find that length.
 const FIXED_SEARCHES: u64 = 100;
 
-/// The shortest trial of a fixed length with which searches are as right: 95 of 100 within 5 %, and what
-/// they say of each end as true as they say they are. They make the same steps, and each trial may be
-/// wrong as rarely as the one it stands for, but looks at its samples once, at its end, by the exact
-/// binomial test. It is long enough to certify the lowest level of the range and to have the blocks that
-/// a certain trial must have. Also how long such searches take in the mean.
+/// The shortest fixed trial length at which searches are as accurate: 95 of 100 within 5 %, and each end wrong
+/// no more often than claimed. They take the same steps, and each trial has the same error probability as the
+/// one it replaces, but looks at its samples once, at its end, with the exact binomial test. The length is
+/// enough to certify the lowest level of the range and to get the blocks that a certain trial must have. Also
+/// returns the mean duration of such searches.
 fn fixed(case: &Case) -> (f64, f64) {
     let settings = case.settings();
     let limit = settings.limits[0];
     let requests = (1.0 - settings.confidence).ln() / (1.0 - limit.allowed).ln();
     let limit_s = limit.time().map_or(0.0, |time| time.as_secs_f64());
     let settle_s = limit_s / (settings.precision / 2.0);
-    // Sixteen blocks of a quarter of a second.
+    // Sixteen blocks of a quarter of a second each.
     let mut length = f64::max(4.0, requests / settings.low) + settle_s;
     loop {
         let found: Vec<([bool; 3], f64)> = (0..FIXED_SEARCHES)
@@ -188,8 +189,8 @@ fn fixed_search(case: &Case, length: f64, seed: u64) -> (Answer, f64) {
     (search.edge(), seconds)
 }
 
-/// What the exact binomial test says, which is wrong with the chance `alpha` at most. A queue that still
-/// grows fails here as well.
+/// The decision of the exact binomial test, wrong with probability `alpha` at most. A queue that is still
+/// growing fails here as well.
 fn binomial(evidence: &Evidence, allowed: f64, alpha: f64) -> Decision {
     let requests = evidence.independent.floor();
     let over = evidence.excess * allowed * requests;
@@ -202,7 +203,7 @@ fn binomial(evidence: &Evidence, allowed: f64, alpha: f64) -> Decision {
     }
 }
 
-/// The chance of `k` or fewer among `n` of which each comes with the chance `p`.
+/// The probability of `k` or fewer successes in `n` attempts with probability `p` each.
 fn at_most(k: f64, n: f64, p: f64) -> f64 {
     if k < 0.0 {
         return 0.0;
@@ -218,7 +219,7 @@ fn at_most(k: f64, n: f64, p: f64) -> f64 {
     sum.min(1.0)
 }
 
-/// How often intervals of the scalability law hold the truth.
+/// How often intervals of the scalability law contain the truth.
 fn laws() {
     const FITS: u64 = 1_000;
     println!("\n| λ, σ, κ | λ within | σ within | κ within | a new point within |");
@@ -229,7 +230,7 @@ fn laws() {
         let mut within = [0; 4];
         for seed in 0..FITS {
             let mut rng = Key::new(8).index(seed).rng();
-            // Twelve uniform numbers are as good as normal here.
+            // The sum of twelve uniform numbers is normal enough here.
             let mut noise =
                 || 1.0 + 0.02 * ((0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0);
             let points: Vec<(f64, f64)> = levels.iter().map(|n| (*n, law(*n) * noise())).collect();
@@ -245,7 +246,7 @@ fn laws() {
     println!("\n{FITS} fits a row to nine points with 2 % of noise; 95 % is stated.");
 }
 
-/// How often intervals of the queueing model hold the truth.
+/// How often intervals of the queueing model contain the truth.
 fn queues() {
     const FITS: u64 = 100;
     println!(
@@ -305,7 +306,7 @@ fn queues() {
     );
 }
 
-/// A load of a Flow as a trial of 30 seconds tells it, and the variance of its response times.
+/// A load of a Flow as measured by a trial of 30 seconds, and the variance of its response times.
 fn measured(case: &Case, rate: f64, seed: u64) -> (LoadPoint, f64) {
     let rule =
         Rule { alpha: 0.01, settle_s: 0.0, patience_s: 0.0, blocks_min: 8, may_give_up: false };

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures Jina's own client: client.py PROTOCOL PORT REQUEST_SIZE REQUESTS
 
-Posts Documents of 96 characters, made as they are asked for, and looks at no response. Prints {"cpu_s", "wall_s"} of the post after a first, short one.
+Posts Documents of 96 characters, made on demand, and ignores the responses. Prints {"cpu_s", "wall_s"} of the post that
+follows a first, short one.
 """
 import json
 import os

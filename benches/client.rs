@@ -1,18 +1,18 @@
-//! What a request costs: CPU of our client and of Jina's own, against the same Flow.
+//! What a request costs: CPU time of our client and of Jina's, against the same Flow.
 //!
-//! `cargo bench --bench client` starts two Flows of one echo Executor for each family, a real one and
-//! an embedded one, and has clients take turns on each, each in a process of its own, for several
-//! rounds; the table has the medians. A real Flow is slower than either client, so that responses come
-//! one by one and cost a wake-up each; the embedded one is as fast as our client, and so shows what
-//! clients cost by themselves. Connecting and a short first post are not counted.
+//! `cargo bench --bench client` starts two Flows with one echo Executor for each family, a real one and an
+//! embedded one. Clients take turns on each, each in its own process, for several rounds; the table has the
+//! medians. A real Flow is slower than either client, so responses arrive one by one and cost a wake-up each;
+//! the embedded one is as fast as our client, and so shows the clients' own cost. Connecting and a short first
+//! post are not counted.
 //!
-//! Jina's client is measured by `client.py`, ours in two ways: `post`, which makes and encodes
-//! Documents and has responses as a program would, and `load`, the way of a load run, whose body is
-//! encoded once and whose replies are decoded down to their header.
+//! Jina's client is measured by `client.py`, ours in two ways: `post`, which makes and encodes Documents and
+//! takes responses as a program would, and `load`, the way of a load run, whose body is encoded once and whose
+//! replies are decoded down to their header.
 //!
-//! `least` is what no client can go below on this machine without holding responses back: one
-//! blocking socket to the WebSocket port that writes a ready frame for each one it reads and looks
-//! at nothing. Its cost is the kernel's: a wake-up, a read and a write for each response.
+//! `least` is the lower bound for a client on this machine that does not hold responses back: one blocking
+//! socket to the WebSocket port that writes a ready frame for each one it reads and inspects nothing. Its cost
+//! is the kernel's: a wake-up, a read and a write for each response.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/clock.rs"]
@@ -46,17 +46,17 @@ use python::Release;
 const ROUNDS: usize = 5;
 const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
-/// Requests in flight of `load`; Jina's client and `post` have their own bounds.
+/// Requests in flight of `load`; Jina's client and `post` have their own limits.
 const IN_FLIGHT: usize = 100;
 
-/// What a client process prints of all its requests, and what one of them cost.
+/// The output of a client process for all its requests, and the cost of one of them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Cost {
     cpu_s: f64,
     wall_s: f64,
 }
 
-/// Who is measured.
+/// The client that is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Who {
     Jina,
@@ -77,13 +77,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Whom they talk to.
+/// The Flow that serves it.
 enum Served {
     Real(RealFlow),
     Embedded(Embedded),
 }
 
-/// `flowbench serve` with what it serves when nothing is said, an echo; ends when dropped.
+/// `flowbench serve` with its defaults, an echo; ends when dropped.
 struct Embedded {
     child: Child,
     targets: Vec<Target>,
@@ -131,7 +131,7 @@ impl Served {
         }
     }
 
-    /// What is answered in one to ten seconds.
+    /// A number of requests that is answered in one to ten seconds.
     fn requests(&self, who: Who, protocol: Protocol, size: usize) -> usize {
         match (self, who, size, protocol) {
             (Served::Embedded(_), Who::Post | Who::Load | Who::Least, 1, _) => 100_000,
@@ -143,7 +143,7 @@ impl Served {
     }
 }
 
-/// Has everybody measured in turns, and prints the table: the rows that hold all these words.
+/// Measures all clients in turns, and prints the table: the rows that contain all these words.
 fn compare(words: &[&str]) -> Result<(), Box<dyn Error>> {
     println!("CPU seconds for a million requests, and requests per second in brackets\n");
     println!(
@@ -203,7 +203,7 @@ fn median(costs: &[Cost], of: fn(&Cost) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// One turn, in a process of its own.
+/// One turn, in its own process.
 fn run(
     who: Who,
     target: &Target,
@@ -230,14 +230,14 @@ fn run(
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    // Jina prints warnings too.
+    // Jina prints warnings too, so take the last line.
     let text = String::from_utf8(output.stdout)?;
     let all: Cost = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     let each = 1.0 / requests as f64;
     Ok(Cost { cpu_s: all.cpu_s * each, wall_s: all.wall_s * each })
 }
 
-/// Our client, in this process.
+/// Measures our client, in this process.
 fn measure(who: &str, target: Target, size: usize, requests: u64) -> Result<Cost, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(ClientConfig::new(target.clone()));
@@ -266,7 +266,7 @@ fn measure(who: &str, target: Target, size: usize, requests: u64) -> Result<Cost
     }
 }
 
-/// Posts Documents, made as they are asked for, and looks at no response.
+/// Posts Documents, made on demand, and ignores the responses.
 async fn post(client: &Client, size: usize, requests: u64) -> Result<(), Box<dyn Error>> {
     let mut answered = 0;
     let documents = (0..requests * size as u64).map(|_| document());
@@ -274,7 +274,7 @@ async fn post(client: &Client, size: usize, requests: u64) -> Result<(), Box<dyn
     if answered == requests { Ok(()) } else { Err("not all requests were answered".into()) }
 }
 
-/// Writes a frame for each frame that it reads, and has [`IN_FLIGHT`] of them under way.
+/// Writes a frame for each frame that it reads, with [`IN_FLIGHT`] of them in flight.
 fn least(target: &Target, message: &[u8], requests: u64) -> Result<Cost, Box<dyn Error>> {
     let mut stream = TcpStream::connect((target.host.as_str(), target.port))?;
     stream.set_nodelay(true)?;
@@ -325,7 +325,7 @@ fn least(target: &Target, message: &[u8], requests: u64) -> Result<Cost, Box<dyn
     Ok(since(started))
 }
 
-/// Length of the first frame of a server, if all of it is there.
+/// Length of the first frame of a server, if it is complete.
 fn frame_length(bytes: &[u8]) -> Option<usize> {
     let length = match (*bytes.get(1)?, bytes) {
         (126, [_, _, a, b, ..]) => 4 + usize::from(u16::from_be_bytes([*a, *b])),

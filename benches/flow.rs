@@ -1,10 +1,9 @@
-//! What a request costs the embedded Flow, and how many of them one core serves.
+//! What a request costs the embedded Flow, and how many requests one core serves.
 //!
-//! `cargo bench --bench flow` starts a Flow of one echo Executor on a thread of its own and has our
-//! client, on another, send Documents of 1 KB to it, one a request, as fast as it can. The Flow's
-//! thread counts its own CPU time: what a core serves is one request per so much of it, however busy
-//! the machine is with other things. The rate that came about is shown beside it; it is the lower of
-//! what Flow and client can do.
+//! `cargo bench --bench flow` starts a Flow with one echo Executor on its own thread. Our client, on another
+//! thread, sends Documents of 1 KB to it, one per request, as fast as it can. The Flow's thread counts its own
+//! CPU time: the capacity of a core is one request per CPU time of a request, however busy the machine is
+//! otherwise. The rate reached is shown next to it; it is limited by Flow or client, whichever is slower.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/clock.rs"]
@@ -23,7 +22,7 @@ use tokio::sync::mpsc;
 
 const ROUNDS: usize = 5;
 
-/// Requests of a round; a second or two of one core's time.
+/// Requests per round; a second or two of CPU time on one core.
 const REQUESTS: u64 = 50_000;
 
 /// Requests in flight: over HTTP each takes a connection.
@@ -65,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A Flow on a thread of its own, which tells how much CPU time it had.
+/// A Flow on its own thread, which reports the CPU time it used.
 struct Server {
     targets: Vec<Target>,
     ask: mpsc::UnboundedSender<std::sync::mpsc::Sender<Duration>>,

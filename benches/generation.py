@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes Documents with docarray 0.21 and encodes them as requests of Jina: the kinds of generation.rs.
+"""Makes the Documents of generation.rs with docarray 0.21 and encodes them as Jina requests.
 
-Prints a line of JSON for each kind: {"kind", "documents", "bytes"}, the latter two a second of CPU time; the best of twelve rounds.
+Prints a line of JSON for each kind: {"kind", "documents", "bytes"}, the latter two per second of CPU time; the best of
+twelve rounds.
 """
 import json
 import random

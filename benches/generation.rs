@@ -1,9 +1,9 @@
-//! How fast Documents are generated and encoded, on one core and on two, beside the same made with
-//! Python's docarray; and how long it takes to load a suite of 1 000 scenarios.
+//! How fast Documents are generated and encoded, on one core and on two, compared with Python's docarray; and
+//! how long it takes to load a suite of 1 000 scenarios.
 //!
 //! `cargo bench --bench generation` prints the tables of `docs/benchmarks.md`. A row is a generator of
-//! Documents in requests of so many; each request is encoded as gRPC to a Flow of the v1 family has
-//! it. With `PYTHON=…/bin/python`, one that has docarray 0.21, `generation.py` makes the same kinds.
+//! Documents with a number of Documents per request; each request is encoded as for gRPC to a v1 Flow. With
+//! `PYTHON=…/bin/python`, an interpreter that has docarray 0.21, `generation.py` generates the same kinds.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/clock.rs"]
@@ -22,7 +22,7 @@ use flowbench::wire::{DataRequest, Family, Form, Header};
 use rayon::prelude::*;
 use rustix::time::ClockId;
 
-/// The generators: what they are, as the suite has it, and Documents of a request.
+/// The generators: a description, the generator as in a suite, and the number of Documents per request.
 const KINDS: [(&str, &str, usize); 4] = [
     ("short text", "{id: 'article-${{ i }}', text: {words: 5..30}}", 100),
     ("768 floats", "{id: 'article-${{ i }}', embedding: {shape: [768], normalize: l2}}", 100),
@@ -35,12 +35,12 @@ const KINDS: [(&str, &str, usize); 4] = [
     ),
 ];
 
-/// How long each is measured, the best of so many rounds.
+/// The duration of each measurement; the best of several rounds counts.
 const TIME: Duration = Duration::from_millis(400);
 const ROUNDS: usize = 12;
 
-/// Documents and bytes a second, when the cores are ours alone. CPU time is what is measured, because
-/// a machine has other work to do; generating waits for nothing.
+/// Documents and bytes per second on dedicated cores. CPU time is measured, because the machine has other work
+/// to do and generating never waits.
 #[derive(Clone, Copy, Debug)]
 struct Speed {
     documents: f64,
@@ -89,7 +89,7 @@ fn shown(speed: Speed) -> String {
     format!("{:.0} docs/s, {:.1} MB/s", speed.documents, speed.bytes / 1e6)
 }
 
-/// On one thread and on two, in turns.
+/// On one thread and on two, in turns; the best of each.
 fn best(plan: &Plan, size: usize) -> [Speed; 2] {
     let pools = [1, 2].map(|threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
@@ -106,7 +106,7 @@ fn best(plan: &Plan, size: usize) -> [Speed; 2] {
     best
 }
 
-/// Makes requests in chunks on the threads of the pool, as a load does ahead of need.
+/// Makes requests in chunks on the threads of the pool, like a load that prepares requests in advance.
 fn speed(plan: &Plan, size: usize) -> Speed {
     let Work::Post(post) = &plan.scenarios[0].steps[0].work else { panic!("a post") };
     let documents = post.documents.as_ref().expect("Documents");
@@ -131,7 +131,7 @@ fn speed(plan: &Plan, size: usize) -> Speed {
     Speed { documents: (requests * size as u64) as f64 / seconds, bytes: bytes as f64 / seconds }
 }
 
-/// What `generation.py` prints: a line for each kind, with Documents and bytes a second.
+/// The output of `generation.py`: one line per kind, with Documents and bytes per second.
 fn in_python(python: &str) -> Result<HashMap<String, Speed>, Box<dyn Error>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/generation.py");
     let output = Command::new(python).arg(script).output()?;
@@ -148,7 +148,7 @@ fn in_python(python: &str) -> Result<HashMap<String, Speed>, Box<dyn Error>> {
     Ok(speeds)
 }
 
-/// Large suites of several makes.
+/// Large suites of several kinds.
 fn suites() -> Vec<(&'static str, String)> {
     let mut apart = String::from("documents:\n");
     for n in 0..1000 {

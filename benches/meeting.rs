@@ -1,8 +1,9 @@
-//! What part 1 of a load does for the others, and how many they may be.
+//! What part 1 of a load does for the others, and how many parts there can be.
 //!
-//! `cargo bench --bench meeting` prints the table of `docs/distributed.md`; `-- 1000 10 2` is one row of it: parts,
-//! seconds, and requests a second of each. Part 1 is a process of its own, so that its figures are its own. The other
-//! parts are threads of this one: they do what parts do, and speak to part 1 over connections of their own.
+//! `cargo bench --bench meeting` prints the table of `docs/distributed.md`; `-- 1000 10 2` is one row of it:
+//! parts, seconds, and requests per second and part. Part 1 is a separate process, so that its resource use can
+//! be measured. The other parts are threads of this process: they do what parts do, and each has its own
+//! connection to part 1.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/process.rs"]
@@ -50,7 +51,7 @@ fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
     );
     let path = folder.path().join("suite.yaml");
     std::fs::write(&path, suite)?;
-    // A port that nobody listens on.
+    // A free port.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let began = Instant::now();
     let first = flowbench(folder.path())
@@ -80,7 +81,7 @@ fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All parts but the first, to their ends; how long it took until they were there.
+/// Runs all parts but the first to their ends; returns how long it took until all were connected.
 async fn others(path: &Path, parts: u64, port: u16, began: Instant) -> Result<Duration, Failure> {
     let mut running = JoinSet::new();
     let (there, mut all) = tokio::sync::mpsc::channel::<()>(1);
@@ -107,7 +108,7 @@ async fn others(path: &Path, parts: u64, port: u16, began: Instant) -> Result<Du
         });
     }
     drop(there);
-    // Nobody says anything: it ends when all have let go of their ends.
+    // Nothing is ever sent: this returns when all senders have been dropped.
     let _ = all.recv().await;
     let gathered = began.elapsed();
     while let Some(ended) = running.join_next().await {

@@ -1,8 +1,9 @@
 //! What it costs to merge the parts of a long load.
 //!
-//! `cargo bench --bench merge` prints the table of `docs/distributed.md`; `-- 64 3600 500` is one row of it: parts,
-//! seconds, and requests a second of each. One part is sent for real for twenty seconds, against the embedded Flow
-//! behind `serve`. Its journal, second after second, stands for all parts, each beginning with another second of it.
+//! `cargo bench --bench merge` prints the table of `docs/distributed.md`; `-- 64 3600 500` is one row of it:
+//! parts, seconds, and requests per second and part. One part is really sent, for twenty seconds, to the
+//! embedded Flow behind `serve`. The seconds of its journal are repeated to make all parts, each starting with
+//! a different one.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/process.rs"]
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
 
-/// How long the part is sent for.
+/// How long the real part is sent.
 const SECONDS: u64 = 20;
 
 fn main() -> Result<(), Failure> {
@@ -56,11 +57,11 @@ fn row(parts: u64, seconds: u64, rate: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The journal of a part that was sent.
+/// The journal of the part that was sent.
 struct Sent {
     head: Value,
     began: Value,
-    /// What was measured in each second.
+    /// The measurements of each second.
     seconds: Vec<Value>,
     finished: Value,
 }
@@ -96,7 +97,7 @@ impl Sent {
         })
     }
 
-    /// Writes the journal of a part that sent for so long.
+    /// Writes the journal of a part that was sent for this long.
     fn write(&self, path: &Path, number: u64, seconds: u64) -> Result<(), Failure> {
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let (mut head, mut finished) = (self.head.clone(), self.finished.clone());

@@ -1,7 +1,7 @@
-//! What long runs weigh as results and pages, and what it costs to make the pages.
+//! How large the results and pages of long runs are, and what it costs to make the pages.
 //!
-//! `cargo bench --bench report` prints the table of `docs/benchmarks.md`. The runs are simulated; the
-//! pages are made by the command, in a process of its own, as users make them.
+//! `cargo bench --bench report` prints the table of `docs/benchmarks.md`. The runs are simulated; the pages are
+//! made by the command in a separate process, as users make them.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 #[path = "measure/process.rs"]
@@ -35,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A load with some trouble: an error in a thousand, an hour's merging, a few that are given up.
+/// A load with some trouble: one error and one drop in a thousand, a slow minute every hour, a few abandoned
+/// requests.
 fn day(name: String, rate: f64, seconds: u64) -> flowbench::record::summary::ScenarioSummary {
     let fate = |at: f64, random: &mut dyn rand::Rng| {
         let ms = around(if at % 3600.0 > 3540.0 { 20.0 } else { 8.0 }, random);

@@ -1,8 +1,8 @@
-"""What the live view costs: the same load with it and with --quiet, in turns, CPU of the whole process.
+"""The cost of the live view: the same load with it and with --quiet, in turns; CPU time of the whole process.
 
     python benches/view.py target/release/flowbench [RATE] [SECONDS] [ROUNDS]
 
-By default the load is next to nothing, so that the view is most of what there is to see.
+By default the load is minimal, so that most of the CPU time is that of the view.
 """
 
 import os
@@ -21,7 +21,7 @@ scenarios:
 
 
 def cpu(command):
-    """CPU seconds of a command that has a terminal of its own."""
+    """CPU seconds of a command that runs in its own terminal."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child, terminal = pty.fork()
     if child == 0:
@@ -30,7 +30,7 @@ def cpu(command):
     while True:
         try:
             read = os.read(terminal, 65536)
-        except OSError:  # the terminal is gone with its last user
+        except OSError:  # the terminal closes with its last user
             break
         if not read:
             break

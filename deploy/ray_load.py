@@ -1,4 +1,4 @@
-"""Sends a suite in parts, as tasks of Ray, and part 1 here, which has the result: python ray_load.py suite.yaml 4"""
+"""Sends a suite in parts as Ray tasks; part 1 runs here and has the result: python ray_load.py suite.yaml 4"""
 
 import os
 import pathlib

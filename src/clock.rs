@@ -1,14 +1,15 @@
-//! Waiting for an instant, as exactly as the machine can.
+//! Waits for an instant as exactly as the machine can.
 //!
-//! tokio's timers have steps of a millisecond and fire one to five late, which would be the largest
-//! part of a fast Flow's latency. So the wait stands behind [`Clock`], with one implementation that
-//! the kernel wakes to the microsecond and one that follows tokio's time, which a test can pause.
+//! tokio's timers have a resolution of a millisecond and fire one to five milliseconds late, which would be
+//! the largest part of a fast Flow's latency. So waiting is abstracted by [`Clock`], with one implementation
+//! that the kernel wakes with microsecond accuracy, and one that follows tokio's time, which a test can
+//! pause.
 
 use tokio::time::Instant;
 
-/// Waits for instants. `Instant::now` is the time on every clock.
+/// Waits for instants. On every clock, `Instant::now` is the current time.
 pub trait Clock {
-    /// Returns at `at` or as soon after as it can; at once when `at` has passed. May be dropped and
+    /// Returns at `at` or as soon as possible after it; immediately if `at` has passed. May be dropped and
     /// called again.
     fn wait_until(&mut self, at: Instant) -> impl Future<Output = ()>;
 }
@@ -45,32 +46,32 @@ mod linux {
     use tokio::io::unix::AsyncFd;
     use tokio::time::Instant;
 
-    /// What is waited awake before a deadline, at most. To wake takes the kernel some tens of
-    /// microseconds, more so on a virtual machine.
+    /// Maximum time of busy waiting before a deadline. Waking takes the kernel some tens of microseconds, and
+    /// more on a virtual machine.
     const AWAKE_MAX: Duration = Duration::from_micros(60);
 
-    /// Waiting awake takes a tenth of a core at most.
+    /// Busy waiting takes at most a tenth of a core.
     const AWAKE_SHARE: u32 = 10;
 
-    /// A timerfd with absolute deadlines: the kernel's high-resolution timer wakes the runtime's
-    /// poller, without the slack that sleeping threads and poll timeouts are subject to. It wakes us
-    /// a little early, and for the rest we ask again and again, while replies are taken in between.
+    /// A timerfd with absolute deadlines: the kernel's high-resolution timer wakes the runtime's poller,
+    /// without the slack of sleeping threads and poll timeouts. It wakes us slightly early; we poll for the
+    /// remaining time, and replies are handled in between.
     #[derive(Debug)]
     pub struct PreciseClock {
         timer: AsyncFd<OwnedFd>,
-        /// The same moment on tokio's clock and on the kernel's.
+        /// The same instant on tokio's clock and on the kernel's.
         origin: (Instant, Timespec),
-        /// What the timer is set to; arming costs a system call.
+        /// The instant the timer is set to; arming costs a system call.
         armed: Option<Instant>,
-        /// The deadline, and how long before it we wake.
+        /// The deadline, and how long before it the timer fires.
         deadline: (Instant, Duration),
     }
 
     impl PreciseClock {
-        /// A clock for the runtime of the caller.
+        /// A clock for the caller's runtime.
         ///
         /// # Errors
-        /// When the system has no more file descriptors for us.
+        /// When no more file descriptors are available.
         #[expect(deprecated, reason = "its replacement is unsafe, for types other than OwnedFd")]
         pub fn new() -> io::Result<PreciseClock> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -83,7 +84,7 @@ mod linux {
             })
         }
 
-        /// When to wake for a deadline: the earlier, the longer after the one before it comes.
+        /// When to wake for a deadline: earlier if it comes longer after the previous one.
         fn coarse(&mut self, at: Instant) -> Instant {
             let (before, mut early) = self.deadline;
             if at != before {
@@ -123,8 +124,8 @@ mod linux {
                 let Ok(mut ready) = self.timer.readable().await else {
                     return tokio::time::sleep_until(at).await;
                 };
-                // Reading takes the expiry off the timer. Nothing to read means that readiness was
-                // left over from an earlier deadline: wait again for this one.
+                // Reading clears the expiry of the timer. Nothing to read means that readiness is left over
+                // from an earlier deadline: wait again for this one.
                 let mut expirations = [0; 8];
                 if rustix::io::read(self.timer.get_ref(), &mut expirations[..]).is_ok() {
                     self.armed = None;
@@ -145,15 +146,15 @@ mod portable {
 
     use tokio::time::Instant;
 
-    /// tokio's timer for the long way, yielding for the last two milliseconds.
+    /// tokio's timer for most of the wait, yielding for the last two milliseconds.
     #[derive(Debug)]
     pub struct PreciseClock;
 
     impl PreciseClock {
-        /// A clock for the runtime of the caller.
+        /// A clock for the caller's runtime.
         ///
         /// # Errors
-        /// None here; on Linux a timer may be refused.
+        /// Never here; on Linux, creating a timer may fail.
         pub fn new() -> io::Result<PreciseClock> {
             Ok(PreciseClock)
         }

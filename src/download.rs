@@ -1,4 +1,4 @@
-//! Files from addresses, kept in a folder: each is downloaded once, and again when its server says that it has
+//! Files from addresses, kept in a folder: each is downloaded once, and again if its server says that it has
 //! changed.
 
 use std::io::{self, Write as _};
@@ -18,37 +18,37 @@ use crate::units::ByteSize;
 /// The largest file that is downloaded.
 pub(crate) const BYTES_MAX: ByteSize = ByteSize::new(16 << 30);
 
-/// How long a server may take to accept a connection, and to send anything at all.
+/// How long a server may take to accept a connection, and to send the next piece of data.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// How many redirects are followed.
+/// The most redirects that are followed.
 const REDIRECTS_MAX: usize = 5;
 
-/// The longest name of a file that is taken over from an address.
+/// The longest file name that is taken from an address.
 const NAME_MAX: usize = 80;
 
-/// Why there is no file.
+/// Why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
-    /// The address is none.
-    #[error("it is no address: {0}")]
+    /// The address is invalid.
+    #[error("not a valid address: {0}")]
     Address(String),
-    /// It was not reached, or broke off.
+    /// The server could not be reached, or the connection broke.
     #[error("{0}")]
     Failed(String),
-    /// The server said nothing for a while.
-    #[error("nothing came for {SILENCE_MAX:?}")]
+    /// The server sent nothing for too long.
+    #[error("nothing was received for {SILENCE_MAX:?}")]
     Silent,
-    /// The server has no such file, or does not give it to us.
-    #[error("the server answers with status {0}")]
+    /// The server does not have the file, or denies access to it.
+    #[error("the server responds with status {0}")]
     Status(u16),
     /// It is too large.
-    #[error("it is larger than {BYTES_MAX}")]
+    #[error("larger than {BYTES_MAX}")]
     TooLarge,
-    /// It could not be kept.
+    /// It could not be stored.
     #[error("could not write to `{}`: {source}", folder.display())]
     Write {
-        /// Where files are kept.
+        /// The folder for downloaded files.
         folder: PathBuf,
         /// The system's error.
         #[source]
@@ -56,21 +56,21 @@ pub(crate) enum DownloadError {
     },
 }
 
-/// What a server said of the version that was downloaded.
+/// The server's information on the version that was downloaded.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Version {
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
-/// Whether a text is an address and no path.
+/// Whether a text is an address and not a path.
 pub(crate) fn is_address(text: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
         text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     })
 }
 
-/// The name and the password in an address, as they are written and as they are sent.
+/// The name and the password in an address, both as written and as sent.
 pub(crate) fn credentials(address: &str) -> Vec<String> {
     let Ok(url) = address.parse::<Url>() else { return Vec::new() };
     let written = [Some(url.username()), url.password()].into_iter().flatten();
@@ -79,14 +79,14 @@ pub(crate) fn credentials(address: &str) -> Vec<String> {
     each.filter(|text| !text.is_empty()).collect()
 }
 
-/// The file at an address, as it is now, in `folder`. Waits for the network, up to [`SILENCE_MAX`] for each
-/// piece.
+/// The current version of the file at an address, stored in `folder`. Waits for the network, up to
+/// [`SILENCE_MAX`] for each piece.
 ///
 /// # Errors
-/// When it cannot be had, even if an older version is there.
+/// If it cannot be fetched, even if an older version is there.
 pub(crate) fn fetch(address: &str, folder: &Path) -> Result<PathBuf, DownloadError> {
     let url: Url = address.parse().map_err(|error| DownloadError::Address(format!("{error}")))?;
-    // Who calls may be in a runtime, where one cannot wait for another.
+    // The caller may be inside a runtime, which cannot block on another one.
     let fetched = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -133,7 +133,7 @@ async fn get(url: Url, folder: &Path) -> Result<PathBuf, DownloadError> {
         }
         file.write_all(&piece).map_err(unwritable)?;
     }
-    // Without a word of its version it is new each time, also if what follows is interrupted.
+    // Without version information it is downloaded each time, even if what follows is interrupted.
     match std::fs::remove_file(&about) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
         _ => (),
@@ -160,7 +160,7 @@ fn client() -> Result<reqwest::Client, DownloadError> {
     Ok(client)
 }
 
-/// A name that no other address has, and that ends as the address does.
+/// A name that is unique to the address, with the same file extension.
 fn name_of(url: &Url) -> String {
     let key = Key::new(0).part(url.as_str()).below(u64::MAX);
     let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
@@ -170,7 +170,7 @@ fn name_of(url: &Url) -> String {
     format!("{key:016x}-{last}")
 }
 
-/// What is known of a version that is there.
+/// The version information of a stored file.
 fn known(path: &Path, about: &Path) -> Version {
     let text = std::fs::read(about).ok().filter(|_| path.is_file());
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Errors in one line: with their causes, or without their position.
+//! Errors on one line: with their causes, or without their position.
 
-/// An error and what caused it, each cause after a colon; a cause that the words before it mention is
-/// not repeated.
+/// An error and its causes, each after a colon; a cause already mentioned in the preceding text is not
+/// repeated.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| {
@@ -10,7 +10,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     })
 }
 
-/// What caused an error in the first place: what was being done when it happened says less.
+/// The root cause of an error, which says more than what was being done at the time.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source())
         .last()
@@ -18,8 +18,8 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
         .unwrap_or_default()
 }
 
-/// What serde_json says without the position at its end. The crate keeps both in one sentence and has no
-/// other way to ask for the first, so this is the one place that cuts it.
+/// serde_json's message without the position at its end. The crate offers no other way to get it, so this is
+/// the only place that cuts it off.
 pub(crate) fn json_words(error: &serde_json::Error) -> String {
     let mut words = error.to_string();
     words.truncate(words.rfind(" at line ").unwrap_or(words.len()));

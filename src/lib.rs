@@ -1,6 +1,6 @@
 //! flowbench: a declarative scenario runner and load tester for Jina Flows.
 //!
-//! A run is three calls, and its result is the `report.json` of the command, as plain data:
+//! A run takes three calls, and its result is the command's `report.json` as plain data:
 //!
 //! ```
 //! use flowbench::{plan, run, scenario};
@@ -25,8 +25,7 @@
 //! # }
 //! ```
 //!
-//! The rooms stand in reading order, lowest floor first; `ARCHITECTURE.md` says what each may
-//! import.
+//! The modules are in reading order, lowest layer first; `ARCHITECTURE.md` says what each may import.
 
 pub mod clock;
 mod error;

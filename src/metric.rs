@@ -1,5 +1,5 @@
-//! The figures that thresholds, objectives and gates are about, under the names that users write:
-//! `p99`, `service.p50`, `executor.encoder.p99`, `search.error_rate`, `count.empty_responses`,
+//! The figures used in thresholds, objectives and gates, under the names that users write: `p99`,
+//! `service.p50`, `executor.encoder.p99`, `search.error_rate`, `count.empty_responses`,
 //! `server.encoder.pending`.
 
 mod server;
@@ -14,19 +14,18 @@ use crate::units::{Quantile, nearest};
 /// A figure of a scenario, or of one of its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// The step it is about; `None`: the whole scenario.
+    /// The step it is about; `None` for the whole scenario.
     pub step: Option<String>,
     /// What is measured.
     pub measure: Measure,
-    /// As written.
+    /// The metric as written.
     name: String,
 }
 
 /// What a metric measures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Measure {
-    /// A latency of ok requests, in milliseconds. Of response and service time, failures rank as
-    /// slowest.
+    /// A latency of ok requests, in milliseconds. For response and service time, failures rank as slowest.
     Latency(Part, Statistic),
     /// (response and transport errors + timeouts + dropped + abandoned) / arrivals, from 0 to 1.
     ErrorRate,
@@ -34,7 +33,7 @@ pub enum Measure {
     Errors,
     /// Arrivals without a free slot.
     Dropped,
-    /// Assertions that did not hold.
+    /// Assertions that failed.
     AssertionFailures,
     /// Ok requests per second.
     Throughput,
@@ -42,22 +41,22 @@ pub enum Measure {
     DocumentsPerSecond,
     /// Requests sent.
     Requests,
-    /// Documents that were sent and did not come back, of requests whose response had some.
+    /// Documents sent but not returned, in requests whose response had some.
     DocumentsMissing,
     /// A counter of `count` actions. Written `count.NAME`.
     Counter(String),
-    /// What the Flow tells of itself. Written `server.NAME.pending`.
+    /// What the Flow reports about itself. Written `server.NAME.pending`.
     Server(ServerMetric),
 }
 
-/// Part of the time of a request.
+/// A part of a request's time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Response time: due to done. Written without a prefix.
+    /// Response time: from due to done. Written without a prefix.
     Response,
-    /// Service time: sent to done. Written `service.p99`.
+    /// Service time: from sent to done. Written `service.p99`.
     Service,
-    /// Response time of an iteration without the pauses in it. Written `active.p99`.
+    /// Response time of an iteration without its pauses. Written `active.p99`.
     Active,
     /// Time in an Executor, from the routes of the response. Written `executor.NAME.p99`.
     Executor(String),
@@ -70,17 +69,17 @@ pub enum Part {
 /// One number of a latency distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Statistic {
-    /// The smallest value that at least this share does not exceed. Written `p99`.
+    /// The smallest value that at least this share of requests does not exceed. Written `p99`.
     Quantile(Quantile),
-    /// The smallest.
+    /// The smallest value.
     Min,
     /// The arithmetic mean of the ok requests.
     Mean,
-    /// The largest.
+    /// The largest value.
     Max,
 }
 
-/// The unit of a metric and of what it is compared with.
+/// The unit of a metric and of its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
     /// Milliseconds; written as a duration.
@@ -120,7 +119,7 @@ const MEASURES: [(&str, Measure); 11] = [
     ("documents_missing", Measure::DocumentsMissing),
 ];
 
-/// Metrics of other tools, with ours.
+/// Metrics of other tools, and their names here.
 const FOREIGN: [(&str, &str); 13] = [
     ("avg", "mean"),
     ("average", "mean"),
@@ -152,15 +151,15 @@ pub(crate) fn of_other_tools(found: &str) -> Option<String> {
     is_one.then_some(name)
 }
 
-/// Names of other tools for the response time, which has many figures here.
+/// Other tools' names for the response time, which has several figures here.
 const TIMES: [&str; 4] = ["http_req_duration", "latency", "response_time", "iteration_duration"];
 
 fn hint(found: &str) -> String {
     if TIMES.iter().any(|name| name.eq_ignore_ascii_case(found)) {
-        return ", here that is `mean`, `max` or a percentile such as `p95`".into();
+        return ", use `mean`, `max` or a percentile such as `p95`".into();
     }
     if let Some(ours) = of_other_tools(found) {
-        return format!(", here it is `{ours}`");
+        return format!(", use `{ours}`");
     }
     let names = MEASURES.iter().map(|(name, _)| *name).chain(["p50", "p90", "p95", "p99", "p99.9"]);
     let last = found.rsplit('.').next().unwrap_or(found);
@@ -182,12 +181,12 @@ fn hint(found: &str) -> String {
 }
 
 impl Metric {
-    /// A quantile of response time; above 0, at most 1.
+    /// A quantile of response time; `quantile` is above 0 and at most 1.
     pub fn response(quantile: f64) -> Metric {
         Metric::latency(Part::Response, "", quantile)
     }
 
-    /// A quantile of the time in an Executor; above 0, at most 1.
+    /// A quantile of the time in an Executor; `quantile` is above 0 and at most 1.
     pub fn executor(name: &str, quantile: f64) -> Metric {
         Metric::latency(Part::Executor(name.to_owned()), &format!("executor.{name}."), quantile)
     }
@@ -217,7 +216,7 @@ impl Metric {
         }
     }
 
-    /// Whether it is a latency. A latency can only be judged on enough samples.
+    /// Whether it is a latency, which needs enough samples for a verdict.
     pub fn is_latency(&self) -> bool {
         matches!(self.measure, Measure::Latency(..))
     }
@@ -227,8 +226,8 @@ impl Metric {
         self.measure.quantile().map(|(_, quantile)| quantile)
     }
 
-    /// The same text read as about a step that is named like a part of the time: `gateway.p99` of a
-    /// scenario with a step `gateway`. `None` if there is no such reading.
+    /// The same text read as a metric of a step with the name of a part of the time: `gateway.p99` in a
+    /// scenario with a step `gateway`. `None` if it cannot be read that way.
     pub fn about_step(&self) -> Option<Metric> {
         if let Measure::Server(_) = self.measure {
             return Metric::of_requests(&self.name).filter(|metric| metric.step.is_some());
@@ -296,9 +295,9 @@ impl FromStr for Metric {
 }
 
 impl Metric {
-    /// Reads the name of a figure of requests.
+    /// Parses the name of a figure about requests.
     fn of_requests(text: &str) -> Option<Metric> {
-        // The measure is the longest tail that is one: `p99.9` has a point of its own.
+        // The measure is the longest suffix that is valid: `p99.9` itself contains a point.
         let starts = std::iter::once(0).chain(text.match_indices('.').map(|(at, _)| at + 1));
         let found = starts.filter_map(|at| Some((at, Measure::parse(&text[at..])?))).next();
         let Some((at, measure)) = found else {
@@ -413,7 +412,7 @@ mod tests {
             ("med", "p50"),
             ("95%", "p95"),
         ] {
-            let expected = format!("unknown metric `{foreign}`, here it is `{ours}`");
+            let expected = format!("unknown metric `{foreign}`, use `{ours}`");
             assert_eq!(error(foreign), expected);
             assert!(ours.parse::<Metric>().is_ok());
         }

@@ -1,10 +1,10 @@
-//! Random choices that depend on a seed and a place alone: what is drawn for Document 1 000 000 is
-//! known without drawing for those before it, on any thread and any machine.
+//! Random choices that depend only on a seed and a position: the choice for Document 1,000,000 is known
+//! without drawing for those before it, on any thread and any machine.
 
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 
-/// Names a stream of random numbers: the suite's seed, then ever narrower places in it.
+/// Identifies a stream of random numbers: the suite's seed, then ever narrower positions in the suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 
@@ -14,9 +14,9 @@ impl Key {
         Key(mix(seed ^ 0x666c_6f77_6265_6e63))
     }
 
-    /// The streams of a part with a name: a generator, a field.
+    /// The streams of a named part: a generator, a field.
     pub fn part(self, name: &str) -> Key {
-        // FNV-1a; the name's length is mixed in so that "a","b" is not "ab".
+        // FNV-1a; the name's length is mixed in so that "a","b" differs from "ab".
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ name.len() as u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -28,13 +28,13 @@ impl Key {
         Key(mix(self.0.rotate_left(41) ^ mix(i)))
     }
 
-    /// The numbers. PCG keeps its sequence between releases of its crate.
+    /// A generator for the stream. PCG's sequence stays the same between releases of its crate.
     pub fn rng(self) -> Pcg64Mcg {
         let high = mix(self.0 ^ 0x9e37_79b9_7f4a_7c15);
         Pcg64Mcg::new(u128::from(high) << 64 | u128::from(self.0) | 1)
     }
 
-    /// A number below `bound`, which is at least 1: the start of the stream, without a generator.
+    /// A number below `bound`, which is at least 1: taken from the start of the stream, without a generator.
     pub fn below(self, bound: u64) -> u64 {
         // Lemire's multiplication; its bias is below 2⁻³² for any count of lines or files.
         ((u128::from(mix(self.0)) * u128::from(bound)) >> 64) as u64
@@ -49,7 +49,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A permutation of `0..n` that is known point by point, in no memory: a shuffled data set.
+/// A permutation of `0..n` computed point by point, without memory: a shuffled data set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Permutation {
     n: u64,
@@ -58,17 +58,17 @@ pub(crate) struct Permutation {
 }
 
 impl Permutation {
-    /// The permutation of `0..n` that `key` names.
+    /// The permutation of `0..n` determined by `key`.
     pub(crate) fn new(n: u64, key: Key) -> Permutation {
         let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
         let keys = std::array::from_fn(|round| key.index(round as u64).0);
         Permutation { n, half_bits: bits.div_ceil(2).max(1), keys }
     }
 
-    /// Where `i`, which is below `n`, goes.
+    /// The image of `i`, which is below `n`.
     pub(crate) fn at(&self, i: u64) -> u64 {
-        // A Feistel network permutes the next power of four; walking on from what falls outside of
-        // `0..n` stays on a cycle that comes back inside, after less than four steps on average.
+        // A Feistel network permutes the range up to the next power of four. Repeating it for values outside
+        // `0..n` follows a cycle that returns inside, after less than four steps on average.
         let mut i = i;
         loop {
             i = self.network(i);
@@ -88,7 +88,7 @@ impl Permutation {
     }
 }
 
-/// So many words of English, with spaces between them.
+/// `count` English words, separated by spaces.
 pub fn words(rng: &mut impl Rng, count: u64) -> String {
     let mut text = String::with_capacity(count.min(1 << 20) as usize * 6);
     for n in 0..count {
@@ -100,7 +100,7 @@ pub fn words(rng: &mut impl Rng, count: u64) -> String {
     text
 }
 
-/// A number of a byte picks one, so there are 256.
+/// 256 words, so that a byte selects one.
 #[rustfmt::skip]
 const WORDS: [&str; 256] = [
     "able", "above", "across", "act", "add", "after", "again", "age", "ago", "air", "all", "almost", "along",

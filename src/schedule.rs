@@ -1,11 +1,11 @@
-//! The schedule of a load: rates or clients over time, and when arrivals are due. Arithmetic on
-//! numbers: nothing here waits.
+//! The schedule of a load: rates or clients over time, and when arrivals are due. Pure arithmetic: nothing
+//! here waits.
 //!
-//! The [`Profile`] is a level over time as straight stages; the area under a profile of rates up to an
-//! instant is the number of arrivals expected until then. The [`ArrivalProcess`] places the arrivals
-//! on that area: at 0, 1, 2 … if it is uniform, at random steps of mean 1 otherwise. An arrival is due
-//! where the area under the profile reaches its place. So ramps, stages and pauses work with every
-//! process, and a seed gives the same arrivals wherever it is used.
+//! The [`Profile`] is a level over time in linear stages; the area under a profile of rates up to an instant
+//! is the number of arrivals expected until then. The [`ArrivalProcess`] places the arrivals on that area: at
+//! 0, 1, 2 … if it is uniform, at random steps with mean 1 otherwise. An arrival is due when the area under
+//! the profile reaches its place. So ramps, stages and pauses work with every process, and a seed always
+//! gives the same arrivals.
 
 mod pause;
 
@@ -27,18 +27,18 @@ pub struct Profile {
     pieces: Vec<Piece>,
 }
 
-/// A stretch of a [`Profile`] during which the level is constant or changes in a straight line.
+/// A section of a [`Profile`] in which the level is constant or changes linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
     /// The level at its start; finite, not negative.
     pub from: f64,
     /// The level at its end.
     pub to: f64,
-    /// How long it takes; `None`, in the last stage alone: until the load ends.
+    /// Its length; `None`, in the last stage only, means until the load ends.
     pub length: Option<Duration>,
 }
 
-/// A stage where it lies in its profile.
+/// A stage with its position in the profile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Piece {
     stage: Stage,
@@ -46,7 +46,7 @@ struct Piece {
     start: f64,
     /// Length in seconds; infinite for a stage without one.
     length: f64,
-    /// Area under the stages before it.
+    /// The area under the stages before it.
     before: f64,
 }
 
@@ -54,12 +54,13 @@ struct Piece {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArrivalProcess {
-    /// All gaps are the same.
+    /// All gaps are equal.
     #[default]
     Uniform,
-    /// Arrivals of many users who are independent of one another.
+    /// Arrivals of many independent users.
     Poisson,
-    /// The same, but exactly as many arrivals as the rate gives in the load's time, whatever the seed.
+    /// The same, but with exactly as many arrivals as the rate gives over the load's duration, whatever the
+    /// seed.
     PoissonExact,
     /// More or less bursty than `poisson`.
     Gamma(GammaGaps),
@@ -79,12 +80,12 @@ pub struct GammaGaps {
 pub enum Schedule {
     /// At a rate.
     Rate {
-        /// Arrivals per second, 0 in a pause. Never empty. The last stage lasts until the load ends.
+        /// Arrivals per second, 0 during a pause. Never empty. The last stage lasts until the load ends.
         profile: Profile,
         /// The gaps between them.
         process: ArrivalProcess,
     },
-    /// As they were recorded.
+    /// As recorded.
     Trace {
         /// Due times from the start of the load, ascending, with `speed` applied.
         due: Arc<[Duration]>,
@@ -101,7 +102,7 @@ impl Stage {
         Stage { from: level, to: level, length: None }
     }
 
-    /// The higher of its ends.
+    /// The higher level of its two ends.
     pub fn peak(&self) -> f64 {
         self.from.max(self.to)
     }
@@ -129,8 +130,8 @@ impl Profile {
         Profile::new([Stage { length, ..Stage::constant(level) }])
     }
 
-    /// Stages one after another. A stage without length keeps its first level for ever, and stages
-    /// after it are never reached.
+    /// A sequence of stages. A stage without length keeps its first level forever, and later stages are never
+    /// reached.
     pub fn new(stages: impl IntoIterator<Item = Stage>) -> Profile {
         let mut start = 0.0;
         let mut before = 0.0;
@@ -161,7 +162,7 @@ impl Profile {
         }
     }
 
-    /// The same up to `end`, and nothing from there on. A profile without an end gets this one.
+    /// The same profile cut off at `end`. A profile without an end gets this one.
     pub fn until(&self, end: Duration) -> Profile {
         let seconds = end.as_secs_f64();
         let pieces = self.pieces.iter().take_while(|piece| piece.start < seconds);
@@ -187,7 +188,7 @@ impl Profile {
         piece.map_or(0.0, |piece| piece.before + piece.area((t - piece.start).min(piece.length)))
     }
 
-    /// How long the profile lasts; `None`: without end.
+    /// The length of the profile; `None` if it has no end.
     pub fn length(&self) -> Option<Duration> {
         self.stages().map(|stage| stage.length).sum()
     }
@@ -203,8 +204,8 @@ impl Profile {
         self.stages().map(Stage::peak).fold(0.0, f64::max)
     }
 
-    /// The level at which the load begins. If it begins with a pause, or rises from 0, there would be
-    /// nothing to warm up with: then it is the mean of the first stage that is not 0 throughout.
+    /// The level at which the load begins. If that is 0, in a pause or at the start of a ramp, there would be
+    /// no load to warm up with: then the mean of the first stage that is not constantly 0.
     pub(crate) fn warmup_level(&self) -> f64 {
         match self.stages().find(|stage| stage.peak() > 0.0) {
             Some(stage) if stage.from > 0.0 => stage.from,
@@ -215,12 +216,12 @@ impl Profile {
 
     /// The instant at which the area under the profile reaches `area`; `None` if it never does.
     ///
-    /// The end itself is outside: a stage of 10/s for 1 s holds the places 0 to 9.
+    /// The end itself is excluded: a stage of 10/s for 1 s has the places 0 to 9.
     pub fn reaches(&self, area: f64) -> Option<Duration> {
-        // The piece with the last `before` not above `area`; pauses before it have the same
-        // `before` and are passed over, so an arrival falls behind a pause and not into it.
+        // The last piece whose `before` is not above `area`; pauses before it have the same `before` and are
+        // skipped, so an arrival falls after a pause and not into it.
         let first = self.pieces.partition_point(|piece| piece.before <= area).checked_sub(1)?;
-        // Sums of pieces carry rounding: what lies within it of an end lies past that end.
+        // Sums of pieces have rounding errors: a place that close to an end counts as past it.
         let holds = |piece: &&Piece| area - piece.before < piece.area(piece.length) * (1.0 - 1e-12);
         let piece = self.pieces[first..].iter().find(holds)?;
         let within = (area - piece.before).max(0.0);
@@ -240,18 +241,18 @@ impl Piece {
         self.stage.from + self.slope() * t
     }
 
-    /// Area under the first `t` seconds, which may be infinite.
+    /// Area under the first `t` seconds; `t` may be infinite.
     fn area(&self, t: f64) -> f64 {
         match t.is_finite() {
             true => self.stage.from * t + self.slope() * t * t / 2.0,
-            // Nothing for ever is nothing.
+            // A level of 0 has no area, even forever.
             false if self.stage.from == 0.0 => 0.0,
             false => f64::INFINITY,
         }
     }
 
-    /// Seconds until the area is `area`. Solves `from·t + slope·t²/2 = area` for `t`, in the form
-    /// that also holds for slope 0 and does not lose digits for small ones.
+    /// Seconds until the area reaches `area`. Solves `from·t + slope·t²/2 = area` for `t`, in a form that
+    /// also works for slope 0 and does not lose digits for small slopes.
     fn reaches(&self, area: f64) -> f64 {
         let from = self.stage.from;
         let root = (from * from + 2.0 * self.slope() * area).max(0.0).sqrt();
@@ -265,7 +266,7 @@ impl Schedule {
         Schedule::Rate { profile: Profile::constant(rate, None), process }
     }
 
-    /// How long it lasts by itself; `None`: without end, or as long as its trace.
+    /// Its own length; `None` if it has no end or is a trace.
     pub fn length(&self) -> Option<Duration> {
         match self {
             Schedule::Rate { profile, .. } => profile.length(),
@@ -273,8 +274,8 @@ impl Schedule {
         }
     }
 
-    /// All arrivals in order. An exact process has its number within `end`, if that comes before the
-    /// end of the profile.
+    /// All arrivals in order. An exact process has its exact number within `end`, if that is before the end
+    /// of the profile.
     pub(crate) fn due_times(&self, seed: u64, end: Option<Duration>) -> DueTimes {
         match self {
             Schedule::Rate { profile, process } => {
@@ -285,8 +286,8 @@ impl Schedule {
         }
     }
 
-    /// The arrivals of a warmup of this length: at the rate at which the load begins, with random
-    /// numbers of its own. For a trace it is the beginning of the trace.
+    /// The arrivals of a warmup of this length: at the rate at which the load begins, with separate random
+    /// numbers. For a trace, the beginning of the trace.
     pub fn warmup(&self, seed: u64, length: Duration) -> DueTimes {
         match self {
             Schedule::Rate { profile, process } => {
@@ -298,10 +299,10 @@ impl Schedule {
     }
 }
 
-/// Any fixed number: keeps the schedule's random numbers apart from all others of the same seed.
+/// An arbitrary constant that separates the schedule's random numbers from all others with the same seed.
 const SCHEDULE_STREAM: u128 = 0x5c4e_d01e;
 
-/// When the arrivals of a [`Schedule`] are due, from the start, one by one, in constant memory.
+/// Iterates over the due times of a [`Schedule`], counted from the start, in constant memory.
 #[derive(Clone, Debug)]
 pub struct DueTimes {
     places: Places,
@@ -324,7 +325,7 @@ impl DueTimes {
             ArrivalProcess::Gamma(GammaGaps { burstiness }) => {
                 // The coefficient of variation of a gamma distribution is `1/√shape`.
                 let shape = burstiness.powi(-2);
-                // Shape and scale are above zero, which is all that `new` asks for.
+                // Shape and scale are above zero, which is all that `new` requires.
                 Gaps::Gamma { random, place: 0.0, gap: Gamma::new(shape, 1.0 / shape).ok() }
             }
             ArrivalProcess::PoissonExact => {
@@ -343,18 +344,18 @@ impl DueTimes {
         DueTimes { places: Places::Trace(due), next: 0, limit: u64::MAX }
     }
 
-    /// The same, but at most `limit` arrivals.
+    /// The same, with at most `limit` arrivals.
     pub(crate) fn limited(self, limit: u64) -> DueTimes {
         DueTimes { limit: self.limit.min(limit), ..self }
     }
 
-    /// Whether the limit ended them, and not the schedule itself.
+    /// Whether the limit ended them rather than the schedule itself.
     pub(crate) fn is_limited(&self) -> bool {
         self.next >= self.limit
     }
 }
 
-/// Walks along the area under the rate.
+/// Generates the places of arrivals on the area under the rate.
 #[derive(Clone, Debug)]
 enum Gaps {
     Uniform,
@@ -367,8 +368,8 @@ enum Gaps {
         place: f64,
         gap: Option<Gamma<f64>>,
     },
-    /// Poisson, given that their number is the area rounded: as if that many had been thrown onto the
-    /// area at random.
+    /// Poisson, given that their number is the rounded area: as if that many were scattered over the area at
+    /// random.
     Exact {
         random: Pcg64,
         place: f64,
@@ -378,7 +379,7 @@ enum Gaps {
 }
 
 impl Gaps {
-    /// The place of the next arrival, the `n`-th.
+    /// The place of the next arrival, which is the `n`-th.
     fn next(&mut self, n: u64) -> Option<f64> {
         match self {
             Gaps::Uniform => Some(n as f64),
@@ -391,8 +392,8 @@ impl Gaps {
                 Some(*place)
             }
             Gaps::Exact { random, place, area, left } => {
-                // Order statistics of uniform numbers, smallest first: of `left` numbers in what
-                // remains of the area, the smallest lies where `(1 - x)^left` is uniform.
+                // Order statistics of uniform numbers, smallest first: of `left` numbers in the remaining
+                // area, the smallest is at the `x` for which `(1 - x)^left` is uniform.
                 let exponent = 1.0 / *left as f64;
                 *left = left.checked_sub(1)?;
                 let share = 1.0 - (1.0 - unit(random)).powf(exponent);
@@ -592,7 +593,7 @@ mod tests {
             }
         }
 
-        /// Area and instant are inverse to each other, and the area is that under the levels.
+        /// Area and instant are inverse functions, and the area is that under the levels.
         #[test]
         fn an_area_is_reached_when_so_much_of_it_is_past(
             pieces in proptest::collection::vec((0u32..200, 0u32..200, 1u64..20), 1..6),

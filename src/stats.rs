@@ -1,12 +1,12 @@
-//! Statistics and queueing: means and spreads, the samples that a percentile needs, quantiles of Student's t
-//! distribution, probabilities of the rank-sum statistic, and Erlang's C formula.
+//! Statistics and queueing: means and spreads, the number of samples that a percentile needs, quantiles of
+//! Student's t distribution, probabilities of the rank-sum statistic, and Erlang's C formula.
 
-/// Number of samples below which a quantile cannot be certified. With this many, if the true share
-/// above it were `1 − quantile`, at most one sample would lie above it with a probability below 1 %
-/// (MLPerf LoadGen's early stopping).
+/// The minimum number of samples to certify a quantile. With this many, if the true share above it were
+/// `1 − quantile`, the probability of at most one sample above it would be below 1 % (MLPerf LoadGen's early
+/// stopping).
 ///
-/// For a quantile of 1 that is one: it stands for the largest value seen, as `max` does. What a run
-/// has seen is certain; that nothing larger could ever come, no number of samples could tell.
+/// For a quantile of 1, it is one: that means the largest value seen, like `max`. That value is certain; no
+/// number of samples could show that nothing larger will ever occur.
 pub(crate) fn samples_needed(quantile: f64) -> u64 {
     if quantile >= 1.0 {
         return 1;
@@ -28,18 +28,18 @@ pub(crate) fn samples_needed(quantile: f64) -> u64 {
     high
 }
 
-/// The mean; not a number for none.
+/// The mean; NaN without values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Sum of squared deviations from the mean.
+/// The sum of squared deviations from the mean.
 pub fn squares(values: &[f64]) -> f64 {
     let mean = mean(values);
     values.iter().map(|value| (value - mean).powi(2)).sum()
 }
 
-/// Median of values in ascending order, at least one.
+/// The median of at least one value in ascending order.
 pub fn median(ascending: &[f64]) -> f64 {
     let half = ascending.len() / 2;
     if ascending.len().is_multiple_of(2) {
@@ -69,7 +69,7 @@ pub(crate) fn poisson_tail(count: u64, mean: f64) -> f64 {
         return 0.0;
     }
     let count = count as f64;
-    // From the first term on they fall by a factor that falls, too, as soon as they are past the mean.
+    // Past the mean, the terms decrease from the first one on, by a factor that decreases too.
     let first = (count * mean.ln() - mean - ln_gamma(count + 1.0)).exp();
     if count <= mean {
         let below: f64 = (0..count as u64)
@@ -88,7 +88,7 @@ pub(crate) fn poisson_tail(count: u64, mean: f64) -> f64 {
     sum.min(1.0)
 }
 
-/// Between what a share lies with 95 % confidence, of which `count` of `all` were seen (Wilson).
+/// The 95 % confidence interval (Wilson) of a share of which `count` in `all` were observed.
 pub(crate) fn wilson(count: u64, all: u64) -> (f64, f64) {
     const Z: f64 = 1.96;
     if all == 0 {
@@ -117,8 +117,7 @@ pub(crate) fn t_beyond(tail: f64, df: f64) -> f64 {
     high
 }
 
-/// The value that Student's t with `df` degrees of freedom does not exceed in size with this
-/// probability.
+/// The absolute value that Student's t with `df` degrees of freedom does not exceed with this probability.
 pub(crate) fn t_within(probability: f64, df: f64) -> f64 {
     t_beyond((1.0 - probability) / 2.0, df)
 }
@@ -138,7 +137,7 @@ fn beta_share(x: f64, a: f64, b: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    // The fraction converges fast on this side; the other side follows by symmetry.
+    // The fraction converges fast on this side; symmetry gives the other.
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - beta_share(1.0 - x, b, a);
     }
@@ -186,9 +185,8 @@ fn ln_gamma(x: f64) -> f64 {
     0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + series.ln()
 }
 
-/// Distribution of the number of pairs (one of `n` values, one of `m`) won by the first, if all
-/// orders are equally likely: entry `u` is the probability of at most `u` wins. Mann and Whitney's
-/// recursion.
+/// The distribution of the number of pairs (one of `n` values, one of `m`) won by the first, if all orders
+/// are equally likely: entry `u` is the probability of at most `u` wins. Uses Mann and Whitney's recursion.
 pub(crate) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
     // Number of ways to choose n of the first k ranks with rank sum s, adding one rank at a time.
     let most = n * m;
@@ -196,7 +194,7 @@ pub(crate) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
     ways[0][0] = 1.0;
     for rank in 0..n + m {
         for chosen in (1..=n.min(rank + 1)).rev() {
-            // The `chosen`-th value of the first side, at this rank, beats all values of the second
+            // The `chosen`-th value of the first side, at this rank, beats all values of the second side
             // before it.
             let Some(wins) = (rank + 1).checked_sub(chosen).filter(|wins| *wins <= m) else {
                 continue;
@@ -218,11 +216,11 @@ pub(crate) fn rank_sum_chances(n: usize, m: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The probability of waiting in a queue of `servers` with a load of `load` Erlang, below `servers`
+/// The probability of waiting in a queue with `servers` servers and a load of `load` Erlang, below `servers`
 /// (M/M/c): Erlang's C formula.
 pub(crate) fn erlang_c(load: f64, servers: u32) -> f64 {
-    // The probability of finding all servers busy if nobody waits (Erlang's B), built up server by
-    // server, and C from it.
+    // The probability that all servers are busy if nobody waits (Erlang's B), computed server by server, and
+    // C from it.
     let blocked =
         (1..=servers).fold(1.0, |blocked, n| load * blocked / (f64::from(n) + load * blocked));
     blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked))

@@ -1,5 +1,5 @@
-//! Text files of others: read whole up to a bound, without the byte order mark that some editors put
-//! before UTF-8, and with a word on files in another encoding.
+//! Text files written elsewhere: read completely up to a bound, without the byte order mark that some editors
+//! put before UTF-8, and with a hint for files in another encoding.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::units::ByteSize;
 
-/// The mark before UTF-8 text that Notepad, PowerShell and Excel write.
+/// The byte order mark that Notepad, PowerShell and Excel write before UTF-8 text.
 pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// A configuration or another file that somebody wrote by hand: larger ones are something else.
+/// Maximum size of a configuration or another file written by hand: larger ones are something else.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads a text file of at most `max` bytes.
@@ -21,7 +21,7 @@ pub(crate) fn read(path: &Path, max: u64) -> io::Result<String> {
     decode(read_bytes(File::open(path)?, max)?)
 }
 
-/// Reads what is left of a file, at most `max` bytes.
+/// Reads the rest of a file, at most `max` bytes.
 ///
 /// # Errors
 /// When it cannot be read, or is larger.
@@ -34,7 +34,7 @@ pub(crate) fn read_bytes(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What to say of a file of more than `max` bytes.
+/// The error for a file of more than `max` bytes.
 pub(crate) fn too_large(max: u64) -> io::Error {
     let max = ByteSize::new(max);
     io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {max}"))
@@ -55,13 +55,13 @@ pub(crate) fn decode(mut bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8 text"))
 }
 
-/// What to say of text that begins like this, where it begins with the mark of another encoding.
+/// The message for a text with this beginning, if that is the byte order mark of another encoding.
 pub(crate) fn other_encoding(start: &[u8]) -> Option<&'static str> {
     let marked = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
     marked.then_some("it is UTF-16 text; save it as UTF-8")
 }
 
-/// The first line of a file without the mark, and how many bytes that took.
+/// The first line of a file without its byte order mark, and the length of the mark in bytes.
 pub(crate) fn without_bom(line: &[u8]) -> (&[u8], usize) {
     line.strip_prefix(BOM).map_or((line, 0), |rest| (rest, BOM.len()))
 }

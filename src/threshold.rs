@@ -1,8 +1,8 @@
-//! Conditions judged on a summary, giving a verdict.
+//! Judges conditions on a summary, giving a verdict.
 //!
-//! A latency threshold ranks every failed request (errors, timeouts, dropped, abandoned) as slower
-//! than all that came back: a Flow does not get faster by failing. Neither latencies nor throughput
-//! are judged on a run that is not valid, nor a quantile on too few requests.
+//! A latency threshold ranks every failed request (errors, timeouts, dropped, abandoned) as slower than all
+//! responses: a Flow does not get faster by failing. Neither latencies nor throughput are judged on an invalid run,
+//! nor a quantile on too few requests.
 
 use std::time::Duration;
 
@@ -20,47 +20,46 @@ use crate::scenario::condition::{Comparison, Condition};
 use crate::server::{Seen, ServerSummary};
 use crate::stats::samples_needed;
 
-/// What conditions are judged on: the figures of a saved scenario, or of the last seconds of one
-/// that runs.
+/// What conditions are judged on: the figures of a saved scenario, or of the last seconds of a running one.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     /// Response time of ok requests.
     pub response: Histogram,
     /// Service time of ok requests.
     pub service: Histogram,
-    /// Other parts of the time: in Executors and gateway, and outside the gateway, from the routes of responses that
-    /// have some; and that of iterations without their pauses.
+    /// Other parts of the time: in Executors and gateway, and outside the gateway, from the routes in responses; and
+    /// iterations without their pauses.
     pub routes: Vec<(Part, Histogram)>,
-    /// What became of the requests.
+    /// Requests by outcome.
     pub requests: Requests,
     /// Rates.
     pub throughput: Throughput,
-    /// Responses on which an assertion did not hold; `None` where that was not kept.
+    /// Responses that failed an assertion; `None` if that was not kept.
     pub assertion_failures: Option<u64>,
-    /// The counters of `count` actions; `None` where that was not kept.
+    /// The counters of `count` actions; `None` if they were not kept.
     pub counters: Option<IndexMap<String, u64>>,
-    /// Documents that did not come back; `None` where that is not known.
+    /// Documents that did not come back; `None` if that is not known.
     pub documents_missing: Option<u64>,
-    /// What the Flow told of itself; `None` where nothing was read.
+    /// The Flow's own metrics; `None` if they were not read.
     pub(crate) server: Option<Vec<Seen>>,
-    /// The reasons against quoting it, which may leave a condition inconclusive.
+    /// The reasons against quoting it, which may make a condition inconclusive.
     pub doubts: Vec<Reason>,
-    /// The longest that a request was held up by ourselves, ms.
+    /// Longest delay of a request caused by the load generator, in ms.
     pub own_delay_ms: f64,
     /// The time that rates refer to.
     pub length_s: f64,
-    /// The evidence of each step alone, by its name, where iterations have several.
+    /// The evidence of each step by name, if iterations have several.
     pub steps: Vec<(String, Evidence)>,
 }
 
 /// The value of a metric, or why there is none.
 enum Actual {
-    /// In the metric's unit; infinite is beyond all that was recorded.
+    /// In the metric's unit; infinite if it is beyond everything recorded.
     Value(f64),
     Unknown(Code, String),
 }
 
-/// Between what a metric can have been if it had not been for a reason against the run.
+/// The range of values that a metric could have had without the reason against the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Span {
     low: f64,
@@ -68,7 +67,7 @@ struct Span {
 }
 
 impl Span {
-    /// Whether a condition that holds, or does not, would not, or would, somewhere within.
+    /// Whether the result of a condition would be different somewhere in the range.
     fn turns(self, condition: &Condition, holds: bool) -> bool {
         let ends = [self.low, self.high].into_iter();
         let within = self.low < condition.limit && condition.limit < self.high;
@@ -81,7 +80,7 @@ impl Evidence {
     /// The evidence in a saved scenario.
     ///
     /// # Errors
-    /// When somebody changed its histograms.
+    /// If a histogram was modified.
     pub fn of(scenario: &ScenarioSummary) -> Result<Evidence, HistogramError> {
         let mut doubts = scenario.validity.reasons.clone();
         doubts.retain(|reason| !reason.code.is_of_one_condition());
@@ -124,7 +123,7 @@ impl Evidence {
         let whole = scenario.part.is_none();
         let active = match &scenario.active_time_ms {
             Some(active) => Some(active.to_histogram()?),
-            // A single request has no pauses in it. What is left of steps in a window does not tell.
+            // A single request contains no pauses. The remaining data of steps in a window is not sufficient.
             None => (whole && scenario.steps.is_empty())
                 .then(|| scenario.response_time_ms.to_histogram())
                 .transpose()?,
@@ -148,7 +147,7 @@ impl Evidence {
         })
     }
 
-    /// The evidence in a window of a scenario that runs, with the names of its steps.
+    /// The evidence in a window of a running scenario, with the names of its steps.
     pub fn of_window(tally: &Tally, window: Duration, counts: &Counts, names: &[&str]) -> Evidence {
         let window = Window { length: window, timed: false };
         let executors = tally
@@ -166,10 +165,10 @@ impl Evidence {
             routes.filter(|(part, time)| *part == Part::Active || time.count() > 0).collect();
         let names = if names.len() > 1 { names } else { &[] };
         let steps = names.iter().enumerate().map(|(index, name)| {
-            // A step that was never reached has counted nothing.
+            // A step that was never reached has no counts.
             let step = tally.steps.get(index).cloned().unwrap_or_default();
             let requests_per_s = step.requests_per_s(window);
-            // What is in flight now was not given up.
+            // Requests in flight now have not been abandoned.
             let Requests { sent, abandoned, .. } = step.requests();
             let ended = sent - abandoned;
             let evidence = Evidence {
@@ -215,7 +214,7 @@ impl Evidence {
     pub fn judge(&self, condition: &Condition) -> ThresholdSummary {
         let unknown = |code, text| (None, Verdict::Inconclusive, Some(Reason::plain(code, text)));
         let (actual, verdict, reason) = match self.about(condition) {
-            None => unknown(Code::NotKept, "there are no figures of that step".into()),
+            None => unknown(Code::NotKept, "there are no figures for that step".into()),
             Some((about, metric)) => match about.actual(&metric.measure) {
                 Actual::Unknown(code, text) => unknown(code, text),
                 Actual::Value(value) => {
@@ -232,8 +231,8 @@ impl Evidence {
         ThresholdSummary { that, actual, unit: unit.into(), verdict, passed, reason, code }
     }
 
-    /// Judges a metric whose value is known. Inconclusive is only what one of the doubts, or the
-    /// requests that are missing for a percentile, could turn round.
+    /// Judges a metric whose value is known. The result is inconclusive only if one of the doubts, or the requests
+    /// missing for a percentile, could reverse it.
     fn weigh(
         &self,
         condition: &Condition,
@@ -258,7 +257,7 @@ impl Evidence {
         }
     }
 
-    /// What a metric can have been but for a reason against the run. The table of `docs/report.md`.
+    /// The possible range of a metric, given a reason against the run. See the table in `docs/report.md`.
     fn span(&self, metric: &Measure, value: f64, doubt: &Reason) -> Span {
         let exactly = Span { low: value, high: value };
         let anything = Span { low: f64::NEG_INFINITY, high: f64::INFINITY };
@@ -267,7 +266,7 @@ impl Evidence {
         let requests = &self.requests;
         let share = |failed: u64| failed as f64 / requests.arrivals.max(1) as f64;
         match (doubt.code, metric) {
-            // Of what others sent nobody knows more than that it would be added.
+            // The requests of other parts could only be added to these.
             (
                 Code::PartMissing | Code::PartLost,
                 Measure::AssertionFailures
@@ -279,7 +278,7 @@ impl Evidence {
                 | Measure::Throughput
                 | Measure::DocumentsPerSecond,
             ) => up,
-            // What the Flow says of itself is as it says, whoever sent it its load.
+            // The Flow's own metrics are right, whoever sent it the load.
             (_, Measure::Server(_)) => exactly,
             (Code::PartMissing | Code::PartLost, _) => anything,
             (
@@ -289,7 +288,7 @@ impl Evidence {
                 | Measure::DocumentsMissing
                 | Measure::Counter(_),
             ) => exactly,
-            // Of arrivals that we never sent nobody knows how they would have ended.
+            // It is unknown how arrivals that we never sent would have ended.
             (Code::NotSentInTime, Measure::ErrorRate | Measure::Errors | Measure::Dropped) => {
                 let missing = doubt.limit.unwrap_or(0.0) - doubt.found.unwrap_or(0.0);
                 let low = requests.failed().saturating_sub(missing as u64);
@@ -299,7 +298,7 @@ impl Evidence {
                     _ => Span { low: value - missing, high: value },
                 }
             }
-            // Nobody knows how those would have ended that we could not send.
+            // It is unknown how requests that we could not send would have ended.
             (Code::OwnLimit, Measure::ErrorRate | Measure::Errors) => {
                 let ours = doubt.found.unwrap_or(0.0).min(requests.errors() as f64);
                 match metric {
@@ -310,7 +309,7 @@ impl Evidence {
                 }
             }
             (Code::OwnLimit, Measure::Throughput | Measure::DocumentsPerSecond) => up,
-            // A thread that does not run reads answers too late, and takes some for missing.
+            // A thread that does not run reads responses too late, and mistakes some for timeouts.
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
                 Measure::ErrorRate | Measure::Errors,
@@ -321,15 +320,13 @@ impl Evidence {
                 _ => Span { low: value - requests.timeouts as f64, high: value },
             },
             (_, Measure::ErrorRate | Measure::Errors | Measure::Dropped) => exactly,
-            // Requests that are sent later, by `delay` at most, come back later by that at most and
-            // never earlier. So the response time, which counts from when they were due, would have
-            // been shorter by at most so much, and never longer.
+            // Requests sent up to `delay` late come back up to `delay` late, and never earlier. So the response time,
+            // which counts from when they were due, would have been shorter by at most that much, and never longer.
             (
                 Code::GeneratorBehind | Code::DocumentsBehind,
                 Measure::Latency(Part::Response, _),
             ) => Span { low: value - delay, high: value },
-            // Both ends of these shift by at most so much, and the others are differences of two of
-            // them.
+            // Both ends of these shift by at most that much, and the others are differences of two of them.
             (Code::GeneratorBehind | Code::DocumentsBehind, Measure::Latency(part, _)) => {
                 let both = match part {
                     Part::Response | Part::Active | Part::Service | Part::Executor(_) => delay,
@@ -341,7 +338,7 @@ impl Evidence {
                 Code::GeneratorBehind | Code::DocumentsBehind,
                 Measure::Throughput | Measure::DocumentsPerSecond,
             ) => Span { low: value * (1.0 - delay / 1e3 / self.length_s.max(1e-9)), ..up },
-            // The same by an amount that is not known.
+            // The same by an unknown amount.
             (
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
                 Measure::Latency(Part::Response, _),
@@ -350,7 +347,7 @@ impl Evidence {
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended,
                 Measure::Latency(Part::Service, statistic),
             ) => {
-                // What is sent later is served no longer than its response takes.
+                // A request that is sent late is served in at most its response time.
                 match self.latency(&self.response, *statistic, self.ranked()) {
                     Actual::Value(response) => Span { low: 0.0, high: response.max(value) },
                     Actual::Unknown(..) => anything,
@@ -360,16 +357,16 @@ impl Evidence {
                 Code::ThreadBusy | Code::CpuWithheld | Code::CpuContended | Code::NotSentInTime,
                 Measure::Throughput | Measure::DocumentsPerSecond,
             ) => up,
-            // A longer run would have seen more of it.
+            // A longer run would have seen higher latencies.
             (Code::Overload | Code::TooShort, Measure::Latency(..)) => up,
-            // What comes out of a Flow that has more than enough to do is what it can do.
+            // The throughput of an overloaded Flow is its capacity.
             (Code::Overload, Measure::Throughput | Measure::DocumentsPerSecond) => exactly,
             (Code::TooShort, Measure::Throughput | Measure::DocumentsPerSecond) => up,
             _ => anything,
         }
     }
 
-    /// What a percentile can be when the requests that it lacks come: all fast, or all slow.
+    /// The possible range of a percentile if the missing requests are all fast, or all slow.
     fn span_of_missing(&self, metric: &Measure) -> Span {
         let high = f64::INFINITY;
         let Some((part, quantile)) = metric.quantile() else { return Span { low: 0.0, high } };
@@ -383,8 +380,8 @@ impl Evidence {
         Span { low: low.unwrap_or(0.0), high }
     }
 
-    /// The evidence that a condition is about, the whole's or a step's, and what it is about there. A
-    /// step that is named like a part of the time comes first.
+    /// The evidence that a condition is about, of the whole or of a step, and the metric to look up there. A step
+    /// with the same name as a part of the time takes precedence.
     fn about(&self, condition: &Condition) -> Option<(&Evidence, Metric)> {
         let of_step = |step: &str| {
             self.steps.iter().find(|(name, _)| name == step).map(|(_, evidence)| evidence)
@@ -410,12 +407,12 @@ impl Evidence {
         })
     }
 
-    /// All that response and service times rank: what came back and what failed.
+    /// The number of requests ranked by response and service times: responses and failures.
     fn ranked(&self) -> u64 {
         self.response.count() + self.requests.failed()
     }
 
-    /// All that the times of a part rank. Of what failed nobody knows where it was.
+    /// The number ranked by the times of a part. It is unknown where failed requests were.
     fn ranked_of(&self, part: &Part) -> u64 {
         match part {
             Part::Response | Part::Service | Part::Active => self.ranked(),
@@ -441,9 +438,9 @@ impl Evidence {
                     Part::Executor(name)
                         if self.routes.iter().any(|(part, _)| *part != Part::Active) =>
                     {
-                        not_kept(&format!("no response passed an Executor `{name}`"))
+                        not_kept(&format!("no response passed through an Executor `{name}`"))
                     }
-                    Part::Active => not_kept("the pauses of iterations were not kept"),
+                    Part::Active => not_kept("the pauses of iterations were not recorded"),
                     _ => not_kept("the responses have no routes"),
                 },
             },
@@ -468,17 +465,17 @@ impl Evidence {
             Measure::Requests => Actual::Value(self.requests.sent as f64),
             Measure::DocumentsMissing => match self.documents_missing {
                 Some(missing) => Actual::Value(missing as f64),
-                None => not_kept("responses did not tell how many Documents they hold"),
+                None => not_kept("responses did not report how many Documents they contain"),
             },
             Measure::Server(server) => self.of_server(server),
         }
     }
 
-    /// What the Flow told of itself.
+    /// One of the Flow's own metrics.
     fn of_server(&self, wanted: &ServerMetric) -> Actual {
         let not_kept = |text: String| Actual::Unknown(Code::NotKept, text);
         let Some(seen) = &self.server else {
-            return not_kept("nothing was read of what the Flow tells of itself".into());
+            return not_kept("the Flow's own metrics were not read".into());
         };
         let of_place = || seen.iter().filter(|seen| seen.place == wanted.place);
         let Some(found) = of_place().find(|seen| seen.figure == wanted.figure) else {
@@ -488,18 +485,22 @@ impl Evidence {
             };
             known.dedup();
             return not_kept(match (known.as_slice(), of_place().count()) {
-                ([], 0) => "the Flow told nothing of itself".into(),
-                ([], _) => format!("`{}` told nothing of the kind", wanted.place),
+                ([], 0) => "the Flow reported no metrics".into(),
+                ([], _) => format!("`{}` did not report this metric", wanted.place),
                 (known, _) => {
-                    format!("nothing told of `{}`, only of {}", wanted.place, known.join(", "))
+                    format!(
+                        "no metrics were reported for `{}`, only for {}",
+                        wanted.place,
+                        known.join(", ")
+                    )
                 }
             });
         };
         let value = if wanted.highest { found.max } else { found.value };
-        value.map_or_else(|| not_kept("there was no value of it".into()), Actual::Value)
+        value.map_or_else(|| not_kept("the metric had no value".into()), Actual::Value)
     }
 
-    /// A statistic of latencies of which `ranked` are ranked, failures included.
+    /// A statistic of latencies among `ranked` requests, including failures.
     fn latency(&self, histogram: &Histogram, statistic: Statistic, ranked: u64) -> Actual {
         if ranked == 0 {
             return nothing_sent();
@@ -507,7 +508,7 @@ impl Evidence {
         let value = match statistic {
             Statistic::Quantile(quantile) => histogram.quantile_among(quantile.get(), ranked),
             Statistic::Min => histogram.min(),
-            // A mean has no place for what never came back: it is that of the others.
+            // A mean cannot include requests that never came back: it is that of the others.
             Statistic::Mean => histogram.mean(),
             Statistic::Max if ranked > histogram.count() => None,
             Statistic::Max => histogram.max(),
@@ -520,11 +521,11 @@ fn nothing_sent() -> Actual {
     Actual::Unknown(Code::NothingMeasured, "nothing was sent".into())
 }
 
-/// Judges conditions on a saved scenario, in the place of those it was judged by before: gives it
-/// their verdicts and its own. Anybody who has the result can do so.
+/// Judges conditions on a saved scenario, replacing the previous ones: sets their verdicts and the scenario's own.
+/// Anybody who has the result can do so.
 ///
 /// # Errors
-/// When somebody changed its histograms.
+/// If a histogram was modified.
 pub fn judge(
     scenario: &mut ScenarioSummary,
     conditions: &[Condition],
@@ -533,11 +534,11 @@ pub fn judge(
     judge_unless(scenario, conditions, unfinished)
 }
 
-/// The same for who knows that it was interrupted and asks for what had ended until then. The scenario's
-/// own verdict stays that it was interrupted.
+/// The same for callers that know it was interrupted and ask about what had ended until then. The scenario's own
+/// verdict remains "interrupted".
 ///
 /// # Errors
-/// As for [`judge`].
+/// See [`judge`].
 pub(crate) fn judge_what_ended(
     scenario: &mut ScenarioSummary,
     conditions: &[Condition],
@@ -547,13 +548,13 @@ pub(crate) fn judge_what_ended(
     judge_unless(scenario, conditions, unfinished)
 }
 
-/// Judges conditions, unless there is something against judging any.
+/// Judges conditions, unless `unfinished` prevents it.
 fn judge_unless(
     scenario: &mut ScenarioSummary,
     conditions: &[Condition],
     unfinished: Option<(Verdict, String)>,
 ) -> Result<(), HistogramError> {
-    // These reasons come from the conditions of before, and stood against them alone.
+    // These reasons come from the previous conditions, and only affected those.
     scenario.validity.reasons.retain(|reason| !reason.code.is_of_one_condition());
     let evidence = Evidence::of(scenario)?;
     scenario.thresholds.clear();
@@ -573,19 +574,19 @@ fn judge_unless(
     }
     scenario.validity.valid = scenario.validity.reasons.is_empty();
     let judged = overall(scenario.thresholds.iter().map(|threshold| threshold.verdict));
-    // Whatever held of what ended: the rest was never asked.
+    // Whatever the verdict on the part that ended: the rest was never tested.
     scenario.verdict = scenario.end.unfinished().map_or(judged, |(verdict, _)| verdict);
     scenario.passed = scenario.verdict == Verdict::Passed;
     Ok(())
 }
 
-/// Gives a run the verdict that its scenarios add up to.
+/// Sets the verdict of a run from those of its scenarios.
 pub(crate) fn conclude(summary: &mut Summary) {
     let of = |always: bool| {
         let scenarios = summary.scenarios.iter().filter(move |scenario| scenario.always == always);
         overall(scenarios.map(|scenario| scenario.verdict))
     };
-    // What became of a tear-down must not hide what was measured, nor go unnoticed.
+    // The result of a cleanup scenario must neither hide what was measured, nor go unnoticed.
     let all = match of(false) {
         Verdict::Passed => of(true),
         measured => measured,
@@ -594,7 +595,7 @@ pub(crate) fn conclude(summary: &mut Summary) {
     summary.passed = summary.verdict == Verdict::Passed;
 }
 
-/// What thresholds add up to.
+/// The combined verdict of thresholds.
 pub fn overall(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     verdicts.into_iter().fold(Verdict::Passed, Verdict::and)
 }
@@ -677,7 +678,7 @@ mod tests {
 
     #[test]
     fn too_few_that_are_all_too_slow_are_enough_to_fail() {
-        // Of 662 that it needs, 100 are there: the others could all be fast, but no more than that.
+        // Of the 662 needed, 100 are there: the others could all be fast, but there are no more than that.
         check(&evidence([10; 100], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
         check(&evidence([10; 6], 0), "p99 < 5ms", Some(10.0), Verdict::Inconclusive);
         check(&evidence([10; 7], 0), "p99 < 5ms", Some(10.0), Verdict::Failed);
@@ -688,9 +689,9 @@ mod tests {
     fn inconclusive_is_only_what_the_reason_could_turn_round() {
         use Code::*;
         use Verdict::{Failed, Inconclusive, Passed};
-        // 1000 requests of 10 ms, with a delay of our own of 3 ms at most; 100/s.
+        // 1000 requests of 10 ms at 100/s, with a send delay of at most 3 ms.
         let rows: [(Code, &str, Verdict); 40] = [
-            // It is in the response time.
+            // The delay is included in the response time.
             (GeneratorBehind, "p99 < 11ms", Passed),
             (GeneratorBehind, "p99 < 9ms", Inconclusive),
             (GeneratorBehind, "p99 < 6ms", Failed),
@@ -698,13 +699,13 @@ mod tests {
             (GeneratorBehind, "p99 > 8ms", Inconclusive),
             (GeneratorBehind, "p99 > 11ms", Failed),
             (DocumentsBehind, "mean < 11ms", Passed),
-            // The service time could be either.
+            // The service time could be shorter or longer.
             (GeneratorBehind, "service.p50 < 12ms", Inconclusive),
             (GeneratorBehind, "service.p50 < 14ms", Passed),
             (GeneratorBehind, "throughput > 95/s", Passed),
             (GeneratorBehind, "throughput > 101/s", Inconclusive),
             (GeneratorBehind, "error_rate < 1%", Passed),
-            // By how much, nobody knows.
+            // By an unknown amount.
             (CpuContended, "p99 < 11ms", Passed),
             (CpuWithheld, "p99 < 6ms", Inconclusive),
             (ThreadBusy, "service.p99 < 11ms", Passed),
@@ -727,7 +728,7 @@ mod tests {
             (LittlesLaw, "errors == 0", Passed),
             (NotRun, "p99 < 11ms", Inconclusive),
             (NotRun, "errors == 0", Passed),
-            // Others sent more, and nobody knows what came of it.
+            // Other parts sent more, with unknown results.
             (PartMissing, "p99 < 11ms", Inconclusive),
             (PartLost, "errors == 0", Inconclusive),
             (PartLost, "errors > 0", Inconclusive),
@@ -743,14 +744,14 @@ mod tests {
             assert_eq!(judged.verdict, expected, "{code:?}: {that}: {judged:?}");
             assert_eq!(judged.code, (expected == Inconclusive).then_some(code), "{that}");
         }
-        // Of 1020 arrivals that were due 20 were never sent, by our own fault.
+        // Of 1020 arrivals that were due, 20 were never sent, by our own fault.
         let doubts = vec![Reason::new(NotSentInTime, 1000.0, 1020.0, "for a test")];
         let mut run = Evidence { doubts, ..evidence([10; 1000], 0) };
         (run.requests.arrivals, run.requests.dropped) = (1020, 20);
         check(&run, "error_rate < 1%", Some(20.0 / 1020.0), Inconclusive);
         check(&run, "dropped == 0", Some(20.0), Inconclusive);
         check(&run, "error_rate < 5%", Some(20.0 / 1020.0), Passed);
-        // Answers that a thread without a processor took for missing.
+        // Responses that a thread without a processor mistook for timeouts.
         let doubts = vec![Reason::new(CpuContended, 0.7, 0.05, "for a test")];
         let run = Evidence { doubts, ..evidence([10; 1000], 20) };
         check(&run, "error_rate < 1%", Some(20.0 / 1020.0), Inconclusive);

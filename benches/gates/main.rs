@@ -30,10 +30,10 @@ struct Row {
     looking: bool,
 }
 
-/// What became of a pair.
+/// The outcome for a pair.
 struct Judged {
     verdict: Verdict,
-    /// The first gate's best guess and what it allows.
+    /// The first gate's point estimate and its limit.
     guess: f64,
     allowed: f64,
     runs: usize,
@@ -208,7 +208,7 @@ fn main() {
 fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
     println!("**{title}**\n");
     println!(
-        "| true change | runs per side | gates | regressed | held | inconclusive | known noise |"
+        "| true change | runs per side | gates | regressed | passed | inconclusive | known noise |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for (index, row) in rows.iter().enumerate() {
@@ -244,9 +244,9 @@ fn table(title: &str, rows: &[Row], seed: u64, pairs: u64) {
     println!();
 }
 
-/// How often a test that knows the noise in advance (the standard deviation of the estimate, from all
-/// pairs of the row) gives the right verdict on the first gate at the same level. The difference to the
-/// verdicts beside it is the cost of not knowing the noise.
+/// How often a test that knows the noise in advance (the standard deviation of the estimate, from all pairs of
+/// the row) gives the right verdict on the first gate at the same level. The difference to the verdicts next to
+/// it is the cost of not knowing the noise.
 fn known_noise(row: &Row, judged: &[Judged]) -> String {
     if row.looking || row.gates.len() > 1 || judged[0].allowed == 0.0 {
         return "–".into();
@@ -258,7 +258,8 @@ fn known_noise(row: &Row, judged: &[Judged]) -> String {
     };
     let centre = middle(&mut guesses);
     let mut away: Vec<f64> = guesses.iter().map(|guess| (guess - centre).abs()).collect();
-    // The median deviation, as that of a normal distribution: a spoiled pair does not widen it.
+    // The standard deviation from the median absolute deviation, as for a normal distribution: an outlying pair
+    // does not widen it.
     let needed = 2.326 * 1.4826 * middle(&mut away);
     let allowed = judged[0].allowed;
     let falls = allowed < 0.0;
@@ -268,7 +269,7 @@ fn known_noise(row: &Row, judged: &[Judged]) -> String {
         if above { **guess > allowed + needed } else { **guess < allowed - needed }
     });
     let share = right.count() as f64 * 100.0 / guesses.len() as f64;
-    format!("{share:.1} % {}", if worse { "regressed" } else { "held" })
+    format!("{share:.1} % {}", if worse { "regressed" } else { "passed" })
 }
 
 impl Row {
@@ -290,7 +291,7 @@ impl Row {
         }
     }
 
-    /// What `flowbench gate` does.
+    /// Does what `flowbench gate` does.
     fn course(&self, gates: &[Gate], seed: u64) -> Judged {
         let most = self.pair.runs[0];
         let mut sides: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
@@ -335,7 +336,7 @@ fn judged(
     judge(&[sample], gates, alpha, None).expect("the metrics are there")
 }
 
-/// The noise of real runs, one column per folder of results, beside that of simulated runs.
+/// The noise of real runs, one column per folder of results, next to that of simulated runs.
 fn portraits(folders: &[&str]) {
     let mut columns: Vec<(String, NoiseProfile)> = folders
         .iter()
@@ -343,8 +344,7 @@ fn portraits(folders: &[&str]) {
         .collect();
     let many = columns.iter().map(|(_, profile)| profile.runs).max().unwrap_or_default();
     for (name, noise) in [("dedicated machine", Noise::USUAL), ("noisy machine", Noise::ROUGH)] {
-        // So many that the figures are the model's, and not those of its luck. Nobody's request fails,
-        // or p99.9 would be a failure.
+        // So many that the figures show the model, not chance. No request fails, or p99.9 would be a failure.
         let noise = Noise { failures: (0.0, 0.0), ..noise };
         let all: Vec<NoiseProfile> = (0..40)
             .into_par_iter()
@@ -364,7 +364,7 @@ fn portraits(folders: &[&str]) {
     }
 }
 
-/// The first scenario of the results in a folder, `*.json` or one in each folder below.
+/// The first scenario of each result in a folder: `*.json`, or one in each subfolder.
 fn real(folder: &str) -> Vec<Run> {
     let entries = std::fs::read_dir(folder).expect("the folder can be read");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();

@@ -1,5 +1,5 @@
-//! The crates that one would expect in a client of Flows, with 64 requests in flight: tonic for gRPC,
-//! with and without prost, reqwest for HTTP, tokio-tungstenite for WebSocket. They record nothing.
+//! The usual crates for a client of Flows, with 64 requests in flight: tonic for gRPC, with and without prost,
+//! reqwest for HTTP, tokio-tungstenite for WebSocket. They record nothing.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{Error, IN_FLIGHT, Path};
 
-/// What a call does with its messages.
+/// How a call treats its messages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Codes {
-    /// Hands bytes on.
+    /// Passes bytes through.
     Bytes,
-    /// Encodes and decodes the envelope; Documents stay encoded in it, as in ours.
+    /// Encodes and decodes the envelope; Documents in it stay encoded, as in our client.
     Prost,
 }
 
@@ -30,7 +30,7 @@ enum Codes {
 #[derive(Clone)]
 struct Outgoing(Bytes, Arc<DataRequestProto>);
 
-/// Sends so many requests of these bytes. `decoded`: messages go through prost.
+/// Sends this many requests with these bytes. `decoded`: whether messages go through prost.
 pub(crate) async fn run(
     path: Path,
     port: u16,
@@ -101,7 +101,7 @@ async fn unary(
 }
 
 async fn http(port: u16, message: Bytes, requests: u64) -> Result<(), Error> {
-    // Nothing is encrypted here, but without a provider of TLS there is no client.
+    // Nothing is encrypted here, but reqwest builds no client without a TLS provider.
     let tls = rustls::ClientConfig::builder_with_provider(
         rustls::crypto::ring::default_provider().into(),
     )
@@ -121,7 +121,7 @@ async fn http(port: u16, message: Bytes, requests: u64) -> Result<(), Error> {
     in_flight(requests, one).await
 }
 
-/// Keeps so many calls in flight until all are answered.
+/// Keeps this many calls in flight until all are answered.
 async fn in_flight<T, E, F>(requests: u64, one: impl Fn() -> F) -> Result<(), Error>
 where
     E: std::error::Error + 'static,

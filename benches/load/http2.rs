@@ -1,4 +1,4 @@
-//! As much of HTTP/2 as prebuilt frames need.
+//! The subset of HTTP/2 that prebuilt frames need.
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const DATA: u8 = 0;
@@ -7,7 +7,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 
-/// A frame that is all there.
+/// A complete frame.
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
@@ -26,10 +26,11 @@ impl Frame<'_> {
     }
 }
 
-/// Settings that allow all there is, and as much room for the whole connection.
+/// The client preface, with settings that allow as much as possible, and the largest window for the whole
+/// connection.
 pub(crate) fn greeting() -> Vec<u8> {
     let mut out = Vec::new();
-    // Windows of streams: 2 GiB; streams at a time: 1000.
+    // Stream windows: 2 GiB; concurrent streams: 1000.
     let settings = [0, 4, 0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0, 3, 0xe8];
     frame(SETTINGS, 0, 0, &settings, &mut out);
     frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes(), &mut out);
@@ -47,7 +48,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], out: &mut 
     out.extend_from_slice(payload);
 }
 
-/// The first gRPC message, if all of it is there.
+/// The first gRPC message, if it is complete.
 pub(crate) fn message(bytes: &[u8]) -> Option<&[u8]> {
     let [_, a, b, c, d, ..] = *bytes else { return None };
     bytes.get(5..5 + u32::from_be_bytes([a, b, c, d]) as usize)

@@ -1,5 +1,5 @@
-//! The least that a client can do: prebuilt bytes out, answers counted by their lengths. It records
-//! nothing and would not notice a wrong answer.
+//! The least work that a client can do: prebuilt bytes out, responses counted by their lengths. It records
+//! nothing and would not notice a wrong response.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Error, IN_FLIGHT, Path, clock, http2};
 
-/// Sends so many requests of these bytes.
+/// Sends this many requests with these bytes.
 pub(crate) fn run(path: Path, port: u16, message: &[u8], requests: u64) -> Result<(), Error> {
     match path {
         Path::Stream | Path::Unary => one_socket(path, port, message, requests),
@@ -22,13 +22,13 @@ pub(crate) fn run(path: Path, port: u16, message: &[u8], requests: u64) -> Resul
     }
 }
 
-/// One blocking socket, as many requests in each write as answers were in the read before it.
+/// One blocking socket; each write has as many requests as the previous read had responses.
 fn one_socket(path: Path, port: u16, message: &[u8], requests: u64) -> Result<(), Error> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.set_nodelay(true)?;
     let mut out = http2::PREFACE.to_vec();
     out.extend_from_slice(&http2::greeting());
-    // The server looks at no header.
+    // The server ignores headers.
     let head = b"\x83\x86";
     if path == Path::Stream {
         http2::frame(http2::HEADERS, 4, 1, head, &mut out);
@@ -76,8 +76,8 @@ fn one_socket(path: Path, port: u16, message: &[u8], requests: u64) -> Result<()
     Ok(())
 }
 
-/// Writes requests on one stream, each as long after the one before, and looks at no answer. Gives the
-/// instant at which the first was due, in ns of the monotonic clock.
+/// Writes requests on one stream at equal intervals, and ignores responses. Returns the instant at which the
+/// first was due, in ns of the monotonic clock.
 pub(crate) fn paced(
     port: u16,
     message: &[u8],
@@ -104,7 +104,7 @@ pub(crate) fn paced(
     Ok(start.as_nanos() as u64)
 }
 
-/// A message as gRPC frames it.
+/// A message with its gRPC prefix.
 fn prefixed(message: &[u8]) -> Vec<u8> {
     let mut grpc = vec![0];
     grpc.extend_from_slice(&(message.len() as u32).to_be_bytes());
@@ -146,7 +146,7 @@ async fn many_sockets(path: Path, port: u16, message: &[u8], requests: u64) -> R
                     filled += socket.read(&mut input[filled..]).await?;
                 }
             }
-            // All answers are alike, so the first tells the length of the others.
+            // All responses are alike, so the first gives the length of the others.
             let mut whole = None;
             for _ in 0..share {
                 socket.write_all(&request).await?;

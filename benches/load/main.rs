@@ -1,12 +1,11 @@
-//! What a load costs and how exact it is, against a server with prebuilt answers.
+//! What a load costs and how precise it is, against a server with prebuilt responses.
 //!
-//! `cargo bench --bench load` has clients take turns, each in a process of its own, client and server
-//! on a processor each; tables have the medians. Compare what stands in one table: figures of another
-//! machine, or of this one at another time, are other figures.
+//! `cargo bench --bench load` lets clients take turns, each in its own process, with client and server on
+//! separate processors; tables have the medians. Only compare figures within one table: another machine, or
+//! this one at another time, gives other figures.
 //!
-//! `ours` is the engine with everything it records, `least` what no client can go below: prebuilt
-//! bytes out, answers counted by their lengths. The others are the crates that one would expect in our
-//! place.
+//! `ours` is the engine with everything it records. `least` is the lower bound for any client: prebuilt bytes
+//! out, responses counted by their lengths. The others are the usual crates for this purpose.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its tables")]
 
 #[path = "../measure/clock.rs"]
@@ -40,33 +39,33 @@ type Error = Box<dyn std::error::Error>;
 const ROUNDS: usize = 5;
 const IN_FLIGHT: usize = 64;
 
-/// A way to the server.
+/// How requests reach the server.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Path {
     /// gRPC, one bidirectional stream.
     Stream,
-    /// gRPC, a call for each request, on one connection.
+    /// gRPC, one call per request, on one connection.
     Unary,
-    /// A connection for each request in flight.
+    /// One connection per request in flight.
     Http,
-    /// The same.
+    /// One connection per request in flight.
     WebSocket,
 }
 
 const PATHS: [Path; 4] = [Path::Stream, Path::Unary, Path::Http, Path::WebSocket];
 
-/// What a child is to do. It prints its result as one line of JSON.
+/// What a child process is to do. It prints its result as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 enum Task {
     Serve(Script),
-    /// CPU seconds of so many requests.
+    /// CPU seconds of this many requests.
     Least {
         path: Path,
         port: u16,
         message: Vec<u8>,
         requests: u64,
     },
-    /// The same with the crates one would expect; `decoded`: with prost.
+    /// The same with the usual crates; `decoded`: with prost.
     Crates {
         path: Path,
         port: u16,
@@ -79,7 +78,7 @@ enum Task {
         port: u16,
         requests: u64,
     },
-    /// The same of a program of others.
+    /// The same with another program.
     Tool {
         name: String,
         path: Path,
@@ -87,21 +86,21 @@ enum Task {
         message: Vec<u8>,
         requests: u64,
     },
-    /// Open load: gives its start on the monotonic clock, and quantiles of the response time.
+    /// An open load: returns its start on the monotonic clock, and quantiles of the response time.
     Rate {
         path: Path,
         port: u16,
         per_s: f64,
         seconds: u64,
     },
-    /// The same from a thread that does nothing but wait and write, over [`Path::Stream`].
+    /// The same from a thread that only waits and writes, over [`Path::Stream`].
     Paced {
         port: u16,
         message: Vec<u8>,
         per_s: f64,
         seconds: u64,
     },
-    /// Bytes a connection, and bytes a request in flight, at so many of each.
+    /// Bytes per connection, and bytes per request in flight, with this many of each.
     Memory {
         path: Path,
         port: u16,
@@ -109,7 +108,7 @@ enum Task {
     },
 }
 
-/// Makes the task of an open load: way, port, rate and seconds.
+/// Creates the task of an open load: path, port, rate and seconds.
 type Paced = fn(&Prepared, u16, f64, u64) -> Task;
 
 impl Task {
@@ -133,7 +132,7 @@ fn main() -> Result<(), Error> {
     }
 }
 
-/// The tables with one of these names, or all without any.
+/// Prints the tables with one of these names, or all if there are none.
 fn tables(names: &[&str]) -> Result<(), Error> {
     type Table = fn(&[Prepared]) -> Result<(), Error>;
     const TABLES: [(&str, Table); 7] = [
@@ -193,7 +192,7 @@ fn cost(prepared: &[Prepared]) -> Result<(), Error> {
             for (task, costs) in tasks.iter().zip(&mut costs) {
                 match (task, run::<f64>(task)) {
                     (_, Ok(cost)) => costs.push(cost),
-                    // One that does not get along with the server says nothing of us.
+                    // A tool that does not work with the server says nothing about us.
                     (Task::Tool { .. }, Err(_)) => costs.push(f64::NAN),
                     (_, Err(error)) => return Err(error),
                 }
@@ -250,7 +249,7 @@ fn workers(prepared: &[Prepared]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Requests per second, and CPU seconds of a million, of `flowbench run` with so many workers.
+/// Requests per second, and CPU seconds per million, of `flowbench run` with this many workers.
 fn with_workers(path: Path, port: u16, workers: usize, requests: u64) -> Result<(f64, f64), Error> {
     let (scheme, more) = match path {
         Path::Stream => ("grpc", "connections: 2"),
@@ -285,7 +284,7 @@ fn arrivals(prepared: &[Prepared]) -> Result<(), Error> {
     println!("| way | 1000/s | 5000/s | 20000/s |\n|{}", " --- |".repeat(4));
     for prepared in prepared {
         for (who, tells) in [("`least`", Task::paced as Paced), ("`ours`", Task::rated)] {
-            // One socket is one socket.
+            // `least` only paces requests on a single stream.
             if who == "`least`" && prepared.path != Path::Stream {
                 continue;
             }
@@ -335,7 +334,7 @@ fn stall(prepared: &[Prepared]) -> Result<(), Error> {
     Ok(())
 }
 
-/// How long after they were due requests came, in ns.
+/// How long after they were due requests arrived, in ns.
 fn since_due(came: &[u64], rated: &Rated, per_s: f64) -> Vec<f64> {
     let due = |n: usize| rated.start_ns as f64 + n as f64 * 1e9 / per_s;
     came.iter().enumerate().map(|(n, at)| *at as f64 - due(n)).collect()
@@ -397,10 +396,10 @@ fn median(values: Vec<f64>) -> f64 {
     quantiles(values, [0.5])[0]
 }
 
-/// What a real gateway's answer looks like, as our own Flow gives it.
+/// A request, and a real gateway's response as our own Flow gives it.
 struct Prepared {
     path: Path,
-    /// A request with an id in it.
+    /// A request that contains an id.
     message: Vec<u8>,
     answer: Vec<u8>,
     id_at: Option<(usize, usize)>,
@@ -458,7 +457,7 @@ fn request(session: &Session) -> Result<Request, Error> {
     Ok(Request::Post { message, endpoint })
 }
 
-/// A server in a process of its own, which ends with it.
+/// A server in its own process, which is killed when this is dropped.
 struct Running {
     child: Child,
     port: u16,
@@ -478,7 +477,7 @@ impl Running {
         Ok(Running { child, port: port.trim().parse()?, input, output, _task: task })
     }
 
-    /// When requests came since this was last asked.
+    /// The instants at which requests arrived since the last call.
     fn arrivals(&mut self) -> Result<Vec<u64>, Error> {
         writeln!(self.input)?;
         let mut line = String::new();
@@ -511,7 +510,7 @@ fn run<T: serde::de::DeserializeOwned>(task: &Task) -> Result<T, Error> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What an open load tells.
+/// The result of an open load.
 #[derive(Debug, Serialize, Deserialize)]
 struct Rated {
     start_ns: u64,
@@ -581,7 +580,7 @@ fn child(task: Task) -> Result<(), Error> {
             tell(&Rated { start_ns, p90_ms: 0.0, p99_ms: 0.0 })
         }
         Task::Memory { path, port, count } => on_one_thread(async {
-            // What the first of each kind takes once and for all.
+            // One-time costs of each kind are paid here.
             drop(open(path, port, 1).await?);
             let before = resident("VmRSS")?;
             let session = open(path, port, count).await?;
@@ -622,7 +621,7 @@ fn tell(result: &impl Serialize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs `flowbench run` on a suite of one scenario; ms until its first request comes.
+/// Runs `flowbench run` on a suite of one scenario; returns the ms until its first request arrives.
 fn start_up(server: &mut Running) -> Result<f64, Error> {
     let folder = tempfile::tempdir()?;
     let suite = format!(
@@ -641,7 +640,7 @@ scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, load: {{clients:
     Ok((first - began) as f64 / 1e6)
 }
 
-/// Bytes by `/proc/self/status`.
+/// A size in bytes from `/proc/self/status`.
 fn resident(what: &str) -> Result<f64, Error> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find(|line| line.starts_with(what)).ok_or("the system tells")?;
@@ -652,7 +651,7 @@ fn resident(what: &str) -> Result<f64, Error> {
 fn pin(processor: usize) {
     let mut set = CpuSet::new();
     set.set(processor);
-    // On a machine of one processor they share it.
+    // On a machine with one processor they share it.
     let _ = sched_setaffinity(None, &set);
 }
 

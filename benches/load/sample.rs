@@ -1,4 +1,4 @@
-//! What the sample costs that "why is it slow" looks at: a recorder with and without it.
+//! The cost of the sample behind "why is it slow": a recorder with and without it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Error, Prepared, ROUNDS, cpu_s, median};
 
-/// Enough for a sample to be full long before the end.
+/// Enough to fill a sample long before the end.
 const REQUESTS: u64 = 4_000_000;
 
 pub(super) fn table(_: &[Prepared]) -> Result<(), Error> {

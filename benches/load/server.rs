@@ -1,5 +1,5 @@
-//! A server with prebuilt answers: nothing in it is decoded but lengths and request ids, so that what
-//! is measured is the client.
+//! A server with prebuilt responses: it decodes only lengths and request ids, so that the client is what is
+//! measured.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Path, http2, monotonic_ns};
 
-/// What the server answers, and how.
+/// The responses of the server, and how it sends them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Script {
     pub(crate) path: Path,
     pub(crate) answer: Vec<u8>,
-    /// Where the request id stands in a request and in the answer; none over HTTP.
+    /// The position of the request id in a request and in the response; `None` over HTTP.
     pub(crate) id_at: Option<(usize, usize)>,
     pub(crate) manner: Manner,
 }
@@ -23,9 +23,9 @@ pub(crate) struct Script {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Manner {
     Answer,
-    /// Stands still for the last second of every five.
+    /// Pauses for the last second of every five.
     Stall,
-    /// Reads and never answers.
+    /// Reads but never responds.
     Mute,
 }
 
@@ -39,8 +39,8 @@ pub(crate) struct Server {
 const ID: usize = 32;
 
 impl Server {
-    /// Serves until the process ends. Prints its port first; for each line on stdin it prints the
-    /// instants at which requests came since the last.
+    /// Serves until the process ends. Prints its port first; for each line on stdin it prints the instants at
+    /// which requests have arrived since the previous line.
     pub(crate) fn run(script: Script) -> Result<(), Error> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         println!("{}", listener.local_addr()?.port());
@@ -50,7 +50,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let server = accepting.clone();
-                // Connections end as the client likes.
+                // Clients may close connections at any time.
                 std::thread::spawn(move || drop(server.serve(stream)));
             }
         });
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    /// Reads what there is; an error at the end.
+    /// Reads available bytes; the end of the stream is an error.
     fn fill(&self, stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::Result<()> {
         let mut chunk = [0; 1 << 16];
         let read = stream.read(&mut chunk)?;
@@ -91,7 +91,7 @@ impl Server {
         Ok(())
     }
 
-    /// The answer to a request whose bytes these are, into `output` behind what `frame` puts there.
+    /// Writes the response to a request to `output`, after the frame header that `frame` writes.
     fn answer(&self, request: &[u8], output: &mut Vec<u8>) {
         let Script { answer, id_at, .. } = &self.script;
         let from = output.len();
@@ -159,8 +159,8 @@ impl Server {
             let mut requests = 0;
             while let Some((kind, payload, whole)) = masked_frame(&input[at..]) {
                 at += whole;
-                // Before a client leaves it says so: by a message of one byte, as Jina's does, and a
-                // frame of another kind.
+                // Before a client leaves, it announces that: by a message of one byte, as Jina's client does,
+                // or by a frame of another kind.
                 if kind != BINARY || payload.len() == 1 {
                     continue;
                 }
@@ -185,7 +185,7 @@ impl Server {
         }
         input.drain(..http2::PREFACE.len());
         stream.write_all(&http2::greeting())?;
-        // Of each stream what is not a whole message yet. Few are open at a time.
+        // The incomplete message of each stream. Few streams are open at a time.
         let mut parts: Vec<(u32, Vec<u8>)> = Vec::new();
         loop {
             let mut output = Vec::new();
@@ -234,7 +234,7 @@ impl Server {
             if requests > 0 {
                 self.came(requests);
             }
-            // Greetings are answered in any case.
+            // Greetings are always answered.
             if requests == 0 {
                 stream.write_all(&output)?;
             } else {
@@ -247,7 +247,7 @@ impl Server {
 
 const BINARY: u8 = 2;
 
-/// The kind of a client's frame, its payload and the length of the whole, if all of it is there.
+/// The kind of a client's frame, its payload and the total length, if the frame is complete.
 fn masked_frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     let (head, length) = match *bytes.get(1)? & 0x7f {
         126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),

@@ -1,12 +1,11 @@
-//! What people measure with: wrk, ab, h2load and oha, where they are on the PATH, as they are told to send
-//! the same requests.
+//! Other load testers: wrk, ab, h2load and oha, if they are on the PATH, told to send the same requests.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::{Error, IN_FLIGHT, Path};
 
-/// A program, and the ways it knows.
+/// A program, and the paths it supports.
 pub(crate) const TOOLS: [(&str, &[Path]); 4] = [
     ("wrk", &[Path::Http]),
     ("ab", &[Path::Http]),
@@ -14,7 +13,7 @@ pub(crate) const TOOLS: [(&str, &[Path]); 4] = [
     ("oha", &[Path::Http, Path::Unary]),
 ];
 
-/// Those that are there for a way.
+/// The programs installed for a path.
 pub(crate) fn present(path: Path) -> impl Iterator<Item = &'static str> {
     let is_there = |name: &str| {
         let folders = std::env::var_os("PATH").unwrap_or_default();
@@ -26,7 +25,7 @@ pub(crate) fn present(path: Path) -> impl Iterator<Item = &'static str> {
         .map(|(name, _)| name)
 }
 
-/// CPU seconds a request of a program that sends about so many.
+/// CPU seconds per request of a program that sends about this many.
 pub(crate) fn run(
     tool: &str,
     path: Path,
@@ -90,7 +89,7 @@ pub(crate) fn run(
     if !output.status.success() {
         return Err(format!("{tool}: {said}").into());
     }
-    // wrk sends for a time, and says how many it were.
+    // wrk sends for a given time, and prints how many requests it sent.
     let sent = said.lines().find_map(|line| line.split_once(" requests in "));
     let sent = sent.and_then(|(count, _)| count.trim().parse().ok()).unwrap_or(requests);
     Ok(cpu / sent as f64)

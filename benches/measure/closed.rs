@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use flowbench::client::{Call, Request};
 
-/// Sends the same body again and again, with so many requests under way.
+/// Sends the same body again and again, with this many requests in flight.
 pub(crate) async fn load(
     session: &impl Call,
     request: &Request,

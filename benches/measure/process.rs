@@ -1,4 +1,4 @@
-//! The program as a process of its own, and what it uses.
+//! The program as a separate process, and the resources it uses.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 use std::io::{self, BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A process that ends with its value.
+/// A process that is killed when this is dropped.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
@@ -16,14 +16,14 @@ impl Drop for Running {
     }
 }
 
-/// The program, in a folder.
+/// The program, in a working directory.
 pub(crate) fn flowbench(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
     command.current_dir(folder).stdin(Stdio::null());
     command
 }
 
-/// An embedded Flow behind `serve` over gRPC, and its address.
+/// Starts an embedded Flow with `serve` over gRPC; returns it with its address.
 pub(crate) fn serve(folder: &Path) -> io::Result<(Running, String)> {
     let mut flow = flowbench(folder)
         .args(["serve", "--protocol", "grpc", "--port", "0"])
@@ -36,42 +36,43 @@ pub(crate) fn serve(folder: &Path) -> io::Result<(Running, String)> {
     Ok((flow, address.trim().to_owned()))
 }
 
-/// The rows that are asked for as three numbers on the command line, or these.
+/// The row given as three numbers on the command line, or else all of these.
 ///
 /// # Errors
-/// A word that is no number.
+/// An argument that is not a number.
 pub(crate) fn rows(all: &[[u64; 3]]) -> Result<Vec<[u64; 3]>, std::num::ParseIntError> {
     let words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
     let given: Result<Vec<u64>, _> = words.map(|word| word.parse()).collect();
     Ok(given?.try_into().map_or_else(|_| all.to_vec(), |row| vec![row]))
 }
 
-/// What a process used until its end.
+/// The resources that a process used until its end.
 pub(crate) struct Used {
     pub(crate) status: ExitStatus,
-    /// Since it was first looked at.
+    /// Since [`watch`] was called.
     pub(crate) time: Duration,
-    /// User and system time, to some ms.
+    /// User and system time, in steps of 10 ms.
     pub(crate) cpu: Duration,
-    /// Bytes, at most.
+    /// Peak memory in bytes.
     pub(crate) memory: u64,
 }
 
-/// Waits for the end of a process.
+/// Waits for the end of a process and measures it.
 pub(crate) fn watch(process: &mut Child) -> io::Result<Used> {
     let (begun, id) = (Instant::now(), process.id());
     let read = |name| std::fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
     let (mut cpu, mut memory) = (Duration::ZERO, 0);
     loop {
         let ended = process.try_wait()?;
-        // After the name, which may hold anything: user and system time are the 12th and 13th, in ticks of 10 ms.
+        // After the name, which may contain anything: user and system time are the 12th and 13th fields, in
+        // ticks of 10 ms.
         let (stat, status) = (read("stat"), read("status"));
         let fields = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
         let ticks = fields.and_then(|fields| {
             Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
         });
         cpu = cpu.max(Duration::from_millis(10 * ticks.unwrap_or(0)));
-        // The kernel keeps the most there ever was; what comes in the last moments is missed.
+        // The kernel keeps the peak; the last moments may be missed.
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         memory = memory.max(kilobytes.unwrap_or_default() * 1024);

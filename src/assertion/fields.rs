@@ -1,4 +1,4 @@
-//! Which fields of Documents an expression looks at, as far as its text tells.
+//! Which fields of Documents an expression reads, as far as its text shows.
 
 use std::sync::LazyLock;
 
@@ -20,14 +20,14 @@ static OF_ALL: LazyLock<Regex> = LazyLock::new(|| {
     .expect("it is a regular expression")
 });
 
-/// Texts in quotes, which may hold anything.
+/// Quoted strings, which may contain anything.
 static QUOTED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#""[^"]*"|'[^']*'"#).expect("it is a regular expression"));
 
-/// The names that an expression looks up in Documents and that are no fields of theirs.
+/// The names that an expression looks up in Documents but that are not Document fields.
 pub(super) fn unknown(expression: &str) -> Vec<String> {
     let bare = QUOTED.replace_all(expression, "''");
-    // The field of one may be the list of the next: `docs[0].chunks[1].text`.
+    // One match's field may be the next match's list: `docs[0].chunks[1].text`.
     let mut from = 0;
     let of_one = std::iter::from_fn(|| {
         let found = OF_ONE.captures_at(&bare, from)?;

@@ -1,8 +1,8 @@
-//! What one response must look like, and the other expressions on a response: captures, messages.
+//! Assertions on a response, and the other expressions on responses: captures and messages.
 //!
-//! They read an [`Exchange`]. Its Documents are turned into values one by one as an expression asks
-//! for them; whether it can ask at all is known beforehand ([`Assertion::reads`]), so that a load run
-//! decodes no body that nobody looks at.
+//! They read an [`Exchange`]. Its Documents are converted to values one by one when an expression needs them;
+//! whether it can need any is known beforehand ([`Assertion::reads`]), so a load run does not decode bodies
+//! that are never used.
 
 mod fields;
 mod values;
@@ -15,17 +15,17 @@ use crate::units::{Percentage, nearest};
 use crate::wire::{DataRequest, Head, Map};
 use values::root;
 
-/// A request and what came of it. Cheap to clone.
+/// A request and its outcome. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
-    /// The request; `None` is allowed when nothing [`Reads::request`].
+    /// The request; may be `None` if no expression reads it ([`Reads::request`]).
     pub request: Option<Arc<DataRequest>>,
     /// The variables of a GraphQL mutation, for `request.variables`.
     pub variables: Option<Arc<serde_json::Value>>,
-    /// Header and routes of the response; `None`: there was no response.
+    /// Header and routes of the response; `None` if there was no response.
     pub head: Option<Arc<Head>>,
-    /// The whole response; `None` is allowed when nothing [`Reads::response`], or when it carries
-    /// no more than its head.
+    /// The whole response; may be `None` if no expression reads it ([`Reads::response`]), or if it consists
+    /// only of its head.
     pub response: Option<Arc<DataRequest>>,
     /// The body of a GraphQL response, for `response.data` and `response.errors`.
     pub graphql: Option<Arc<serde_json::Value>>,
@@ -33,37 +33,37 @@ pub struct Exchange {
     pub http: Option<Arc<HttpAnswer>>,
     /// The JSON body of a plain HTTP request, for `request.json`.
     pub sent_json: Option<Arc<serde_json::Value>>,
-    /// The failure: its kind (`timeout`, `executor` …) and its words.
+    /// The failure: its kind (`timeout`, `executor` …) and its message.
     pub exception: Option<(&'static str, String)>,
     /// Response time.
     pub latency: Duration,
-    /// What earlier steps of the iteration kept, by name.
+    /// Values captured by earlier steps of the iteration, by name.
     pub captured: Map,
 }
 
 /// The response to a plain HTTP request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpAnswer {
-    /// For example 200.
+    /// The status code, for example 200.
     pub status: u16,
-    /// By name, in lower case; several of one name are joined by commas.
+    /// Headers by lower-case name; several with the same name are joined by commas.
     pub headers: Map,
-    /// The body as JSON; `None`: it is none.
+    /// The body as JSON; `None` if it is not JSON.
     pub json: Option<serde_json::Value>,
     /// The body as text.
     pub text: String,
 }
 
-/// What of an exchange an expression looks at, beside status, routes and latency.
+/// Which parts of an exchange an expression reads, besides status, routes and latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Documents or parameters of the request.
     pub request: bool,
-    /// Documents or parameters of the response: it has to be decoded.
+    /// Documents or parameters of the response, which then has to be decoded.
     pub response: bool,
 }
 
-/// An expression on a response that must hold, parsed once.
+/// An expression that must be true of a response, parsed once.
 #[derive(Clone, Debug)]
 pub struct Assertion {
     name: String,
@@ -72,7 +72,7 @@ pub struct Assertion {
     context: Context,
 }
 
-/// A value that a step keeps of its response for later steps: `captured.<name>`.
+/// A value that a step keeps from its response for later steps: `captured.<name>`.
 #[derive(Clone, Debug)]
 pub(crate) struct Capture {
     name: String,
@@ -80,17 +80,17 @@ pub(crate) struct Capture {
     context: Context,
 }
 
-/// A line made from a template, for `log`.
+/// A line rendered from a template, for `log`.
 #[derive(Clone, Debug)]
 pub struct Message {
     pieces: Pieces,
     context: Context,
 }
 
-/// The names that expressions on a response know.
+/// The names available to expressions on a response.
 const NAMES: [&str; 7] = ["response", "request", "exception", "captured", "vars", "env", "matrix"];
 
-/// What each of them has, where that is the same for all Flows.
+/// The members of each name, where they are the same for all Flows.
 const PARTS: [(&str, &[&str]); 3] = [
     (
         "response",
@@ -113,7 +113,7 @@ const PARTS: [(&str, &[&str]); 3] = [
     ("exception", &["kind", "message"]),
 ];
 
-/// The fields of a Document of v1, as expressions know them.
+/// The fields of a v1 Document that expressions know.
 pub(crate) const DOCUMENT_FIELDS: &[&str] = &values::FIELDS;
 
 /// Compiles an expression on an exchange.
@@ -123,7 +123,7 @@ fn compile(that: &str) -> Result<Expression, TemplateError> {
     Ok(expression)
 }
 
-/// Refuses `response.dcs`, which no response has.
+/// Rejects members such as `response.dcs`, which no response has.
 fn parts_are_known(expression: &Expression) -> Result<(), TemplateError> {
     for path in expression.paths() {
         let mut names = path.split('.');
@@ -149,12 +149,12 @@ fn parts_are_known(expression: &Expression) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// What only the response to a plain HTTP request has, and what only a Flow's has.
+/// Members that only responses to plain HTTP requests have, and those that only a Flow's responses have.
 const OF_HTTP: [&str; 4] = ["status_code", "headers", "json", "body"];
 const OF_FLOWS: [&str; 6] = ["status", "docs", "parameters", "routes", "header", "data"];
 
-/// The first part of `response` in an expression that responses of this kind never have. `http`: those to
-/// plain HTTP requests.
+/// The first member of `response` in an expression that responses of this kind never have. `http` means
+/// responses to plain HTTP requests.
 pub(crate) fn foreign_part(expression: &Expression, http: bool) -> Option<(&str, &str)> {
     expression.paths().find_map(|path| {
         let (root, rest) = path.split_once('.')?;
@@ -170,7 +170,7 @@ pub(crate) fn foreign_part(expression: &Expression, http: bool) -> Option<(&str,
     })
 }
 
-/// The names that an expression looks up in Documents and that are no field of v1's: [`DOCUMENT_FIELDS`].
+/// The names that an expression looks up in Documents but that are not v1's [`DOCUMENT_FIELDS`].
 pub(crate) fn unknown_fields(expression: &Expression) -> Vec<String> {
     fields::unknown(expression.text())
 }
@@ -185,7 +185,7 @@ impl std::ops::BitOr for Reads {
 
 impl Reads {
     fn of(expression: &Expression) -> Reads {
-        // What lies under `response` beside the body; the bare name may lead anywhere.
+        // Members of `response` outside the body; the bare name may be used for anything.
         const HEAD: [&str; 4] = ["status", "routes", "header", "latency_ms"];
         expression.paths().fold(Reads::default(), |reads, path| {
             let mut names = path.split('.');
@@ -205,7 +205,7 @@ impl Assertion {
     /// Compiles an expression; `name` is the expression itself unless given.
     ///
     /// # Errors
-    /// Wrong syntax, unknown names.
+    /// For wrong syntax or unknown names.
     pub(crate) fn compile(
         name: Option<&str>,
         that: &str,
@@ -217,7 +217,7 @@ impl Assertion {
         Ok(Assertion { name, sample, expression, context: context.clone() })
     }
 
-    /// As in the file, or else the expression itself. Counted under it in the report.
+    /// The name in the file, or else the expression itself. The report counts under it.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -227,7 +227,7 @@ impl Assertion {
         self.expression.text()
     }
 
-    /// The expression, with values in the place of `vars` and `matrix`.
+    /// The expression, with `vars` and `matrix` replaced by their values.
     pub(crate) fn resolved(&self) -> String {
         self.expression.inlined(&self.context)
     }
@@ -237,21 +237,21 @@ impl Assertion {
         [&self.expression].into_iter()
     }
 
-    /// The share of responses it is judged on.
+    /// The share of responses that it checks.
     pub(crate) fn sample(&self) -> Percentage {
         self.sample
     }
 
-    /// What it looks at.
+    /// What it reads.
     pub(crate) fn reads(&self) -> Reads {
         Reads::of(&self.expression)
     }
 
-    /// Judges a response: `Ok(true)` when the assertion holds.
+    /// Checks a response: `Ok(true)` if the assertion passes.
     ///
     /// # Errors
-    /// An expression without a value (`response.docs[3].text` when there are two); to be counted as
-    /// not holding, with the error's words as its example.
+    /// When the expression has no value (`response.docs[3].text` if there are two). This counts as a failure,
+    /// with the error's message as its example.
     pub(crate) fn holds(&self, exchange: &Exchange) -> Result<bool, TemplateError> {
         self.expression.evaluate(root(exchange, &self.context)).map(|value| value.is_true())
     }
@@ -261,7 +261,7 @@ impl Capture {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// Wrong syntax, unknown names.
+    /// For wrong syntax or unknown names.
     pub(crate) fn compile(
         name: &str,
         that: &str,
@@ -276,7 +276,7 @@ impl Capture {
         &self.name
     }
 
-    /// The expression, with values in the place of `vars` and `matrix`.
+    /// The expression, with `vars` and `matrix` replaced by their values.
     pub(crate) fn resolved(&self) -> String {
         self.expression.inlined(&self.context)
     }
@@ -286,7 +286,7 @@ impl Capture {
         [&self.expression].into_iter()
     }
 
-    /// What it looks at.
+    /// What it reads.
     pub(crate) fn reads(&self) -> Reads {
         Reads::of(&self.expression)
     }
@@ -294,14 +294,14 @@ impl Capture {
     /// The value.
     ///
     /// # Errors
-    /// An expression without a value; the iteration cannot go on.
+    /// When the expression has no value; the iteration cannot continue.
     pub(crate) fn value(&self, exchange: &Exchange) -> Result<serde_json::Value, TemplateError> {
         self.context.json(&self.expression, root(exchange, &self.context))
     }
 }
 
 impl Message {
-    /// The text with its expressions, in which values stand for `vars` and `matrix`.
+    /// The text with its expressions, with `vars` and `matrix` replaced by their values.
     pub fn resolved(&self) -> String {
         self.pieces.inlined(&self.context)
     }
@@ -309,7 +309,7 @@ impl Message {
     /// Compiles a text with `${{ … }}` in it.
     ///
     /// # Errors
-    /// Wrong syntax, unknown names.
+    /// For wrong syntax or unknown names.
     pub fn compile(text: &str, context: &Context) -> Result<Message, TemplateError> {
         let pieces = Pieces::parse(text, &NAMES)?;
         pieces.expressions().try_for_each(parts_are_known)?;
@@ -321,15 +321,15 @@ impl Message {
         self.pieces.expressions()
     }
 
-    /// What it looks at.
+    /// What it reads.
     pub fn reads(&self) -> Reads {
         self.pieces.expressions().map(Reads::of).fold(Reads::default(), |all, one| all | one)
     }
 
-    /// The line.
+    /// Renders the line.
     ///
     /// # Errors
-    /// An expression without a value.
+    /// When an expression has no value.
     pub fn render(&self, exchange: &Exchange) -> Result<String, TemplateError> {
         self.pieces.render(&self.context, root(exchange, &self.context))
     }

@@ -1,5 +1,5 @@
-//! What expressions on a response see: `response`, `request` and `exception`. Each value is made when an
-//! expression asks for it.
+//! The values that expressions on a response can use: `response`, `request` and `exception`. Each is created
+//! when an expression needs it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::wire::{
     Tensor,
 };
 
-/// The names of an expression on an exchange.
+/// The names available to an expression on an exchange.
 pub(super) fn root(exchange: &Exchange, context: &Context) -> Value {
     Value::from_object(Root { exchange: Arc::new(exchange.clone()), context: context.clone() })
 }
 
-/// The names of an expression on a response.
+/// The names available to an expression on a response.
 #[derive(Debug)]
 struct Root {
     exchange: Arc<Exchange>,
@@ -60,7 +60,7 @@ impl Object for Root {
     }
 }
 
-/// `response`: the head is at hand, the body is decoded if anything reads it.
+/// `response`: the head is available, the body is decoded if any expression reads it.
 #[derive(Debug)]
 struct Response(Arc<Exchange>);
 
@@ -118,7 +118,7 @@ impl Object for Response {
     }
 }
 
-/// `response.headers`: names are the same in any case.
+/// `response.headers`: names are case-insensitive.
 #[derive(Debug)]
 struct Headers(Arc<HttpAnswer>);
 
@@ -166,7 +166,7 @@ fn map<const N: usize>(pairs: [(&'static str, Value); N]) -> Value {
 }
 
 fn status(status: Option<&Status>) -> Value {
-    // Jina's names; a response without a status is a success.
+    // Jina's names; a response without a status means success.
     Value::from(if status.is_none_or(Status::is_ok) { "SUCCESS" } else { "ERROR" })
 }
 
@@ -180,7 +180,7 @@ fn header(header: &Header) -> Value {
     ])
 }
 
-/// A way down from a message to one of its Documents.
+/// A step on the path from a message to one of its Documents.
 #[derive(Clone, Copy, Debug)]
 enum Down {
     Doc(usize),
@@ -205,7 +205,7 @@ fn find<'a>(owner: &'a DataRequest, path: &[Down]) -> Option<&'a Document> {
 #[derive(Debug)]
 struct Docs {
     owner: Arc<DataRequest>,
-    // To the Document they belong to; empty for all of a message.
+    // The path to the Document they belong to; empty for all Documents of a message.
     path: Vec<Down>,
     down: fn(usize) -> Down,
     count: usize,
@@ -234,7 +234,7 @@ struct Doc {
     path: Vec<Down>,
 }
 
-/// The fields of a Document that expressions know.
+/// The fields of a Document available to expressions.
 pub(super) const FIELDS: [&str; 20] = [
     "id",
     "text",
@@ -314,7 +314,7 @@ impl Object for Doc {
     }
 }
 
-/// A field of a schema of the user's own.
+/// A field of a custom schema.
 fn node(field: &NodeProto) -> Value {
     let entries = |fields: &BTreeMap<String, NodeProto>| {
         let values = fields.iter().map(|(name, field)| (name.clone(), node(field)));
@@ -362,9 +362,9 @@ fn array(array: Option<&NdArray>) -> Value {
 #[derive(Debug)]
 struct Array {
     tensor: Tensor,
-    // Of this part.
+    // The shape of this part.
     shape: Vec<usize>,
-    // Of its first value, in values.
+    // The position of its first value, counted in values.
     offset: usize,
 }
 
@@ -395,14 +395,14 @@ impl Object for Array {
     }
 }
 
-/// One value of an array; `None` where the bytes end before, or are of a type we cannot read.
+/// One value of an array; `None` if the bytes end before it, or their type cannot be read.
 fn number(tensor: &Tensor, at: usize) -> Option<Value> {
     let DType::Scalar { kind, order } = &tensor.dtype else { return None };
     let size = kind.size();
     let start = at.checked_mul(size)?;
     let mut bytes = tensor.data.get(start..start.checked_add(size)?)?.to_vec();
     if *order == ByteOrder::Big {
-        // Each part of a complex number is a number of its own, but only the real one is shown.
+        // Both parts of a complex number are separate numbers, but only the real part is shown.
         let part = if matches!(kind, ScalarKind::C64 | ScalarKind::C128) { size / 2 } else { size };
         bytes[..part].reverse();
     }

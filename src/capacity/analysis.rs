@@ -1,5 +1,5 @@
-//! From trials to what they say together: the knee, what overload leaves, and models, tested on a
-//! load that they did not see.
+//! Evaluates trials together: the knee, goodput under overload, and models, tested on a load that
+//! was kept from the fits.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,50 +11,50 @@ use super::stats::Estimate;
 use super::trials::{Overload, TrialOutcome, TrialSummary};
 use super::usl::Usl;
 
-/// Models of a Flow and what they say.
+/// Models of a Flow and their predictions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Throughput over concurrency; null with too few loads.
     pub usl: Option<Usl>,
     /// Response time over load; null with too few loads, and for clients.
     pub queue: Option<Queue>,
-    /// A measured load that the fits did not see, as they predict it.
+    /// A measured load that was excluded from the fits, and their predictions for it.
     pub held_out: Option<HeldOut>,
     /// The Executors, the first to saturate first.
     pub executors: Vec<Stop>,
-    /// What other numbers of replicas would hold.
+    /// What other numbers of replicas would sustain.
     pub replicas: Vec<Prediction>,
     /// How long requests would take at other rates; empty without a queue.
     pub rates: Vec<RatePrediction>,
 }
 
-/// A load that was kept from the fits.
+/// A load that was excluded from the fits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldOut {
-    /// Requests a second, or clients.
+    /// Requests per second, or clients.
     pub level: f64,
     /// Requests in flight.
     pub in_flight: f64,
-    /// Throughput as it was.
+    /// Measured throughput.
     pub throughput_per_s: f64,
-    /// Throughput by the scalability law.
+    /// Throughput predicted by the scalability law.
     pub by_usl_per_s: Option<Estimate>,
-    /// Mean response time as it was.
+    /// Measured mean response time.
     pub mean_ms: f64,
-    /// Mean response time by the queue.
+    /// Mean response time predicted by the queue.
     pub by_queue_ms: Option<Estimate>,
-    /// Whether every model was right within its interval.
+    /// Whether the measurement is inside the interval of every model.
     pub right: bool,
     /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
-/// Different loads that there must be for one of them to be a knee: it has others on both sides.
+/// Fewest different loads for one of them to be a knee: it needs others on both sides.
 const KNEE_LEVELS_MIN: usize = 3;
 
-/// The level with the most throughput for its response time (Kleinrock's power), among loads in
-/// balance, and the levels next to it between which it lies; `None` with fewer than three loads in
-/// balance.
+/// The level with the most throughput for its response time (Kleinrock's power), among balanced
+/// loads, and the neighbouring levels between which it lies; `None` with fewer than three balanced
+/// loads.
 pub(crate) fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
@@ -67,12 +67,12 @@ pub(crate) fn knee(trials: &[TrialSummary]) -> Option<Estimate> {
     let (at, _) = powers.max_by(|a, b| a.1.total_cmp(&b.1))?;
     let level = loads[at].level;
     let below = at.checked_sub(1).map_or(level, |below| loads[below].level);
-    // One that is out of balance lies beyond it as well.
+    // An unbalanced load is also beyond the knee.
     let above = trials.iter().map(|trial| trial.level).filter(|other| *other > level);
     Some(Estimate::new(level, below, above.fold(f64::INFINITY, f64::min)))
 }
 
-/// What came of the loads beyond what holds.
+/// The results of the loads beyond the sustained one.
 pub(crate) fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
     let beyond = trials.iter().filter(|trial| trial.kind == Kind::Overload);
     beyond
@@ -87,7 +87,7 @@ pub(crate) fn overload(trials: &[TrialSummary]) -> Vec<Overload> {
         .collect()
 }
 
-/// Fits what can be fitted. What other numbers of replicas would hold is left to
+/// Fits the models that have enough data. Predictions for other numbers of replicas are left to
 /// [`super::planning::plan_for`].
 pub(crate) fn models(
     trials: &[TrialSummary],
@@ -96,7 +96,7 @@ pub(crate) fn models(
 ) -> Models {
     let mut loads: Vec<&TrialSummary> = balanced(trials).collect();
     loads.sort_by(|a, b| a.level.total_cmp(&b.level));
-    // The same load again adds nothing to a line over loads but weight: the longest trial counts.
+    // The same load again only adds weight to a fit over loads: the longest trial counts.
     loads.dedup_by(|b, a| {
         let same = a.level == b.level;
         if same && b.seconds > a.seconds {
@@ -115,7 +115,8 @@ pub(crate) fn models(
         let queue = known.filter(|_| !circumstances.clients);
         (Usl::fit(&usl, CONFIDENCE), queue.and_then(|known| Queue::fit(&times, known, CONFIDENCE)))
     };
-    // One before the highest: a load that matters, and not one where all models end.
+    // The second highest: a load that matters, but not the end of the range, where every model is
+    // worst.
     let held_out = (loads.len() >= 6).then(|| {
         let mut rest = loads.clone();
         let kept = rest.remove(loads.len() - 2);
@@ -127,7 +128,7 @@ pub(crate) fn models(
     Models { usl, queue, held_out, executors, replicas: Vec::new(), rates }
 }
 
-/// Loads under which requests in flight did not grow, and that were valid.
+/// Valid loads under which requests in flight did not grow.
 fn balanced(trials: &[TrialSummary]) -> impl Iterator<Item = &TrialSummary> {
     trials.iter().filter(|trial| trial.is_balanced())
 }
@@ -136,7 +137,8 @@ fn concurrency(trial: &TrialSummary, circumstances: Circumstances) -> f64 {
     if circumstances.clients {
         return trial.level;
     }
-    // By Little's law: what was measured by integration includes the drain of what ended early.
+    // By Little's law: the number measured by integration includes the drain of trials that ended
+    // early.
     trial.point.throughput_per_s.unwrap_or(0.0) * trial.point.mean_ms.unwrap_or(0.0) / 1e3
 }
 
@@ -151,7 +153,7 @@ fn known(
     let deviation_s = lowest.point.stddev_ms.unwrap_or(0.0) / 1e3;
     let highest = loads.last()?.point.throughput_per_s?;
     let full = trials.iter().filter(|trial| {
-        // What failed without errors and could not keep up shows what comes out at most.
+        // A load that failed without errors and could not keep up shows the maximum throughput.
         trial.outcome != TrialOutcome::Invalid && trial.point.error_rate < 0.01
     });
     let saturated = full.filter_map(|trial| {
@@ -159,7 +161,7 @@ fn known(
         (done < 0.97 * offered).then_some(done)
     });
     let saturated = saturated.fold(0.0, f64::max);
-    // The queue is in the Executor that saturates, where one does.
+    // If an Executor saturates, the queue is in it.
     let first = executors.iter().find(|stop| stop.saturates_first);
     let service_s = first.map_or(unloaded.mean_s, |stop| stop.unloaded_ms / 1e3);
     Some(Known {
@@ -178,10 +180,10 @@ fn judge(
 ) -> HeldOut {
     let in_flight = concurrency(kept, circumstances);
     let point = &kept.point;
-    // It is in balance, so it has one.
+    // It is balanced, so it has a throughput.
     let throughput_per_s = point.throughput_per_s.unwrap_or(0.0);
     let by_usl = usl.map(|usl| usl.predict(in_flight));
-    // What is measured there has an error of its own, too.
+    // The measurement itself has an error too.
     let own_ms = predict::load(kept).map_or(0.0, |load| 2.0 * load.error_s * 1e3);
     let by_queue = queue
         .and_then(|queue| queue.response_ms(throughput_per_s))
@@ -264,9 +266,10 @@ pub(super) mod tests {
     #[test]
     fn the_knee_is_where_throughput_costs_least_time() {
         let trials: Vec<TrialSummary> = [10.0, 20.0, 40.0, 60.0, 80.0].map(trial).to_vec();
-        // Of an M/M/1 queue alone it is half its capacity; a fixed time before it moves it up.
+        // For a pure M/M/1 queue it is half the capacity; a fixed time before the queue moves it
+        // up.
         assert_eq!(knee(&trials), Some(Estimate::new(60.0, 40.0, 80.0)));
-        // What is out of balance lies beyond it.
+        // Unbalanced loads lie beyond it.
         let few: Vec<TrialSummary> = [10.0, 20.0, 40.0, 160.0].map(trial).to_vec();
         assert_eq!(knee(&few), Some(Estimate::new(40.0, 20.0, 160.0)));
         assert_eq!(knee(&[trial(10.0), trial(20.0), trial(20.0)]), None);

@@ -1,4 +1,4 @@
-//! Settings of a Flow side by side: which of them sustains most, and at what cost.
+//! Compares settings of a Flow: which sustains the most, and at what cost.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ use super::search::Answer;
 pub struct Combinations {
     /// In the order they were searched.
     pub(crate) rows: Vec<Combination>,
-    /// The index of the one that sustains most; the cheapest of several that were not told apart. Null where
-    /// none meets the objective.
+    /// The index of the one that sustains most; the cheapest of several that do not differ measurably. Null
+    /// if none meets the objective.
     pub most: Option<usize>,
-    /// The index of the one that costs least per request; null where costs are not known.
+    /// The index of the one that costs least per request; null if costs are not known.
     pub cheapest: Option<usize>,
     /// Both in a sentence, see [`super::words::write`].
     pub words: String,
@@ -27,11 +27,11 @@ pub(crate) struct Combination {
     pub scenario: String,
     /// The values of the matrix.
     pub matrix: Map<String, Value>,
-    /// Replicas of all Executors together; null where that is not known.
+    /// Replicas of all Executors together; null if not known.
     pub replicas: Option<u32>,
-    /// What was found; null where it could not be searched.
+    /// What was found; null if it could not be searched.
     pub answer: Option<Answer>,
-    /// Requests a second at the load that it sustains; null where there is none.
+    /// Requests per second at the load that it sustains; null if there is none.
     pub held_per_s: Option<f64>,
     /// The p99 at that load.
     pub p99_ms: Option<f64>,
@@ -44,7 +44,7 @@ pub(crate) struct Combination {
 }
 
 impl Combination {
-    /// One that was searched, with the answer, the requests a second and the p99 at the load that it sustains.
+    /// A combination that was searched, with the answer, and the requests per second and p99 at the load it sustains.
     pub(crate) fn found(
         scenario: String,
         matrix: Map<String, Value>,
@@ -66,7 +66,7 @@ impl Combination {
         }
     }
 
-    /// The same with so many replicas, and what those cost where that is known.
+    /// The same with this many replicas, and their cost if it is known.
     pub(crate) fn with(self, replicas: Option<u32>, cost_per_hour: Option<f64>) -> Combination {
         let million = |(cost, per_s): (f64, f64)| cost / (per_s * 3600.0) * 1e6;
         let held = self.held_per_s.filter(|held| *held > 0.0);
@@ -74,7 +74,7 @@ impl Combination {
         Combination { replicas, cost_per_hour, cost_per_million, ..self }
     }
 
-    /// One that could not be searched.
+    /// A combination that could not be searched.
     pub(crate) fn failed(
         scenario: String,
         matrix: Map<String, Value>,
@@ -98,7 +98,7 @@ impl Combination {
         self.answer.as_ref()?.held()
     }
 
-    /// A load that it does not sustain; none is known above the end of the range.
+    /// A load that it does not sustain; infinite if it sustains the end of the range.
     fn fails(&self) -> f64 {
         match self.answer {
             Some(Answer::Edge { fails: Some(fails), .. }) => fails,
@@ -108,11 +108,11 @@ impl Combination {
 }
 
 impl Combinations {
-    /// Compares them.
+    /// Compares the combinations.
     pub(crate) fn new(rows: Vec<Combination>) -> Combinations {
         let held = || rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.held()?)));
         let top = held().max_by(|(_, a), (_, b)| a.total_cmp(b));
-        // Where one may sustain as much as another, what it costs decides.
+        // Among combinations that may sustain equally much, the cost decides.
         let same = |(_, top): (usize, f64)| {
             let not_less = |index: &usize| rows[*index].fails() > top;
             let same: Vec<usize> = held().map(|(index, _)| index).filter(not_less).collect();
@@ -129,7 +129,7 @@ impl Combinations {
         Combinations { rows, most, cheapest, words: String::new() }
     }
 
-    /// Others that may sustain as much as the one that sustains most: their bounds overlap.
+    /// Other combinations that may sustain as much as the best one: their bounds overlap.
     pub(crate) fn not_told_apart(&self) -> Vec<&Combination> {
         let Some(most) = self.most else { return Vec::new() };
         let highest = self.rows.iter().filter_map(Combination::held).fold(0.0, f64::max);
@@ -138,12 +138,12 @@ impl Combinations {
         others.map(|(_, row)| row).collect()
     }
 
-    /// Whether any could not be searched.
+    /// Whether any of them could not be searched.
     pub(crate) fn has_errors(&self) -> bool {
         self.rows.iter().any(|row| row.error.is_some())
     }
 
-    /// Whether the costs of any are known.
+    /// Whether the cost of any is known.
     pub(crate) fn has_costs(&self) -> bool {
         self.rows.iter().any(|row| row.cost_per_hour.is_some())
     }

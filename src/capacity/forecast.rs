@@ -1,4 +1,4 @@
-//! A plan: how many replicas a load that changes over the months needs, and what they cost.
+//! Plans for a load that changes over the months: how many replicas it needs, and what they cost.
 
 use jiff::civil::Date;
 use schemars::JsonSchema;
@@ -6,28 +6,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::Rate;
 
-/// What is expected, and what is wanted.
+/// The expected load, and the requirements of the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
-    /// The peak of each stretch of time, in their order; never empty.
+    /// The peak of each period, in order; never empty.
     pub peaks: Vec<Peak>,
-    /// The share of capacity that stays free at the peak: 0.3.
+    /// The share of capacity to keep free at the peak: 0.3.
     pub headroom: f64,
     /// Replicas of the Flow that was measured.
     pub replicas: u32,
-    /// What one replica costs an hour.
+    /// Cost of one replica per hour.
     pub cost_per_hour: Option<f64>,
-    /// Documents of one request.
+    /// Documents per request.
     pub documents_per_request: f64,
 }
 
-/// The most that is asked in a stretch of time.
+/// The peak load of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Peak {
     /// When it begins.
     #[schemars(with = "String")]
     pub from: Date,
-    /// Requests a second.
+    /// Requests per second.
     pub per_s: f64,
 }
 
@@ -38,21 +38,20 @@ pub struct Plan {
     pub headroom: f64,
     /// Replicas as measured.
     pub replicas: u32,
-    /// What they hold, in requests a second.
+    /// What they sustain, in requests per second.
     pub holds_per_s: f64,
-    /// What one replica costs an hour.
+    /// What one replica costs per hour.
     pub cost_per_hour: Option<f64>,
-    /// One for each stretch of time.
+    /// One for each period.
     pub steps: Vec<PlannedStep>,
-    /// When the replicas as measured no longer hold the peak with the headroom; null: they always
-    /// do.
+    /// When the replicas as measured no longer sustain the peak with the headroom; null if they always do.
     #[schemars(with = "Option<String>")]
     pub outgrown: Option<Date>,
     /// The same in a sentence, see [`super::words::write`].
     pub words: String,
 }
 
-/// What a stretch of time needs.
+/// What a period needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStep {
     /// When it begins.
@@ -62,32 +61,31 @@ pub struct PlannedStep {
     pub per_s: f64,
     /// Replicas for it, with the headroom.
     pub replicas: u32,
-    /// One more, so that one may fail.
+    /// Replicas with one spare.
     pub with_spare: u32,
-    /// What the latter cost an hour.
+    /// What the latter cost per hour.
     pub cost_per_hour: Option<f64>,
     /// What a million Documents cost at the peak.
     pub cost_per_million: Option<f64>,
-    /// Whether it is beyond twice what was measured, where nobody knows whether replicas still add
-    /// up.
+    /// Whether it is extrapolated beyond twice what was measured, where linear scaling is unverified.
     pub beyond: bool,
 }
 
 /// Why a forecast cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForecastError {
-    /// A line of the file.
+    /// A line of the file is wrong.
     #[error("line {line}: {reason}")]
     Line {
-        /// From 1.
+        /// Line number, from 1.
         line: usize,
-        /// What was found and what expected.
+        /// What was found and what was expected.
         reason: String,
     },
-    /// There is none.
-    #[error("there is no line with a time and a rate, such as `2027-01-01,3000/s`")]
+    /// There is no line with data.
+    #[error("the file has no line with a time and a rate, such as `2027-01-01,3000/s`")]
     Empty,
-    /// Written on the command line.
+    /// A growth on the command line is wrong.
     #[error(
         "expected a growth such as `8%/month`, by week, month, quarter or year, above -100% and at \
          most 1000%, found `{0}`"
@@ -98,23 +96,23 @@ pub enum ForecastError {
 /// Growth from month to month.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
-    /// What a month multiplies by: 1.08.
+    /// Factor per month: 1.08.
     pub monthly: f64,
 }
 
-/// Months that growth is followed for.
+/// Number of months for which growth is followed.
 pub(crate) const MONTHS: i32 = 24;
 
-/// Stretches of time of one forecast: more than anybody draws.
+/// Maximum number of periods in a forecast: more than anybody draws.
 const PEAKS_MAX: usize = 10_000;
 
-/// Replicas beyond which a number is not a plan any more.
+/// Above this number of replicas, a plan makes no sense.
 const REPLICAS_MAX: f64 = 1e6;
 
 impl std::str::FromStr for Growth {
     type Err = ForecastError;
 
-    /// Reads `8%/month`, also by `year` or `week`.
+    /// Reads `8%/month`, or a rate per week, quarter or year.
     fn from_str(text: &str) -> Result<Growth, ForecastError> {
         let wrong = || ForecastError::Growth(text.to_owned());
         let (percent, per) = text.split_once("%/").ok_or_else(wrong)?;
@@ -134,7 +132,7 @@ impl std::str::FromStr for Growth {
 }
 
 impl Growth {
-    /// A peak of today, month by month.
+    /// The peaks of the coming months, from today's peak.
     pub fn peaks(self, peak_per_s: f64, today: Date) -> Vec<Peak> {
         let month = |n: i32| Peak {
             from: today.saturating_add(jiff::Span::new().months(n)),
@@ -145,10 +143,10 @@ impl Growth {
 }
 
 /// Reads a table of times and rates: `2027-01-01,3000` or `2027-01,3000/s`, in any order. A first
-/// line in which nothing is either is a header. Of several times of one day the highest rate counts.
+/// line with neither is a header. If a day has several times, its highest rate counts.
 ///
 /// # Errors
-/// The first line that is wrong.
+/// For the first line that is wrong.
 pub fn read(text: &str) -> Result<Vec<Peak>, ForecastError> {
     let mut peaks: Vec<Peak> = Vec::new();
     let mut first = true;
@@ -185,13 +183,13 @@ pub fn read(text: &str) -> Result<Vec<Peak>, ForecastError> {
     if peaks.is_empty() { Err(ForecastError::Empty) } else { Ok(peaks) }
 }
 
-/// A rate, with or without its unit. A stretch of time may have none at all.
+/// A rate, with or without its unit. A period may have no requests at all.
 fn per_s(text: &str) -> Option<f64> {
     let number = text.parse().ok().filter(|per_s| (0.0..=Rate::MAX.per_second()).contains(per_s));
     number.or_else(|| Some(text.parse::<Rate>().ok()?.per_second()))
 }
 
-/// A day; a month stands for its first, a time for its day.
+/// A day; a month stands for its first day, a time for its date.
 fn date(text: &str) -> Option<Date> {
     if text.len() == 7 {
         return format!("{text}-01").parse().ok();
@@ -202,8 +200,8 @@ fn date(text: &str) -> Option<Date> {
     })
 }
 
-/// Plans for a Flow that, as measured, holds `holds_per_s`. Each replica adds as much as each of
-/// those measured does.
+/// Plans for a Flow that, as measured, sustains `holds_per_s`. Each additional replica adds as much
+/// as a measured one.
 pub fn plan(holds_per_s: f64, wanted: &Wanted) -> Plan {
     let each = holds_per_s / f64::from(wanted.replicas.max(1));
     let steps: Vec<PlannedStep> = wanted
@@ -261,7 +259,7 @@ mod tests {
 
     #[test]
     fn growth_outgrows_a_setup_in_the_month_that_arithmetic_says() {
-        // 2 replicas hold 1000/s, 700/s with headroom; 500 · 1.08ⁿ is above that from n = 5 on.
+        // 2 replicas sustain 1000/s, 700/s with headroom; 500 · 1.08ⁿ is above that from n = 5 on.
         let growth: Growth = "8%/month".parse().expect("a growth");
         let plan = plan(1000.0, &wanted(growth.peaks(500.0, day("2026-11-15"))));
         assert_eq!(plan.outgrown, Some(day("2027-04-15")));
@@ -272,7 +270,7 @@ mod tests {
         assert!((per_million - 3.6 / (500.0 * 10.0 * 3600.0) * 1e6).abs() < 1e-9);
         assert!(
             words::plan(&plan)
-                .contains("no longer hold the peak with 30 % to spare from April 2027 on")
+                .contains("no longer sustain the peak with 30 % to spare from April 2027 on")
         );
         let last = plan.steps.last().expect("a step");
         assert!(
@@ -300,7 +298,7 @@ mod tests {
         let expected = [("2027-01-01", 300.0), ("2027-02-01", 400.0), ("2027-03-01", 100.0)];
         assert_eq!(found, expected.map(|(date, rate)| (date.to_owned(), rate)));
         for (text, reason) in [
-            ("", "there is no line"),
+            ("", "the file has no line"),
             ("2027-01-01", "line 1: expected a time and a rate"),
             ("time,rate\nsoon,5", "line 2: expected a date"),
             ("2027-02-30,5/s", "line 1: expected a date"),
@@ -317,13 +315,13 @@ mod tests {
         let peaks = vec![Peak { from: day("2027-01-01"), per_s: 100.0 }];
         let plan = plan(1000.0, &wanted(peaks));
         assert_eq!((plan.outgrown, plan.steps[0].replicas), (None, 1));
-        assert!(words::plan(&plan).starts_with("the 2 replicas of today hold all of the forecast"));
+        assert!(words::plan(&plan).starts_with("today's 2 replicas sustain all of the forecast"));
         let one =
             Wanted { replicas: 1, ..wanted(vec![Peak { from: day("2027-01-01"), per_s: 5.0 }]) };
         assert_eq!(
             words::plan(&super::plan(1000.0, &one)),
-            "the one replica of today holds all of the forecast with 30 % to spare; January 2027 needs \
-             1 replica for 5/s, 2 with one to spare, 13.33 per million Documents at the peak"
+            "today's one replica sustains all of the forecast with 30 % to spare; January 2027 \
+             needs 1 replica for 5/s, 2 with one spare, 13.33 per million Documents at the peak"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Which resource of a Flow ran out first, by what the Flow told of itself while it was tried.
+//! Which resource of a Flow ran out first, according to the Flow's own metrics during the trials.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,28 +9,28 @@ use crate::metric::Figure;
 use crate::record::summary::Environment;
 use crate::server::{PlaceKind, ServerSummary};
 
-/// What ran out.
+/// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// One processor, of which a single process or thread had no more.
+    /// One processor, used up by a single process or thread.
     Processor,
     /// All processors of the machine.
     Processors,
     /// The memory of the machine.
     Memory,
-    /// Whatever requests waited for there.
+    /// A queue in which requests waited.
     Queue,
 }
 
-/// The resource that ran out first.
+/// The limiting resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Limit {
     /// Where.
     pub place: String,
     /// What.
     pub resource: Resource,
-    /// The lowest load at which it had run out.
+    /// The lowest load at which it was exhausted.
     pub level: f64,
     /// How much of it was in use: processors, bytes, or requests that were pending.
     pub value: f64,
@@ -40,16 +40,16 @@ pub struct Limit {
     pub words: String,
 }
 
-/// The share of a resource in use that leaves none.
+/// Used share above which a resource counts as exhausted.
 const USED_UP: f64 = 0.9;
 
-/// More than one processor in use by one place: it is not held to one.
+/// Above this many processors in use, a place is not limited to one.
 const ONE: f64 = 1.15;
 
-/// By how much more requests have to wait somewhere, to say so.
+/// By which factor more requests must wait somewhere to be reported.
 const LONGER: f64 = 2.0;
 
-/// What matters here of what a Flow told.
+/// The relevant figures of a Flow's metrics.
 pub(crate) fn figures(server: &ServerSummary) -> Vec<ServerFigure> {
     const TOLD: [Figure; 6] =
         [Figure::Rate, Figure::Mean, Figure::Pending, Figure::Cpu, Figure::Busiest, Figure::Memory];
@@ -65,7 +65,7 @@ pub(crate) fn figures(server: &ServerSummary) -> Vec<ServerFigure> {
     places.flat_map(of_place).collect()
 }
 
-/// The resource that ran out at the lowest load; `None` where none did, or nothing was told.
+/// The resource that ran out at the lowest load; `None` if none did, or there are no metrics.
 pub(crate) fn first(trials: &[TrialSummary], environment: &Environment) -> Option<Limit> {
     let told = |trial: &&TrialSummary| {
         trial.kind != Kind::CoolDown
@@ -78,7 +78,7 @@ pub(crate) fn first(trials: &[TrialSummary], environment: &Environment) -> Optio
     used_up.or_else(|| waited(&loads))
 }
 
-/// What a trial left nothing of.
+/// The resource that a trial used up.
 fn used_up(trial: &TrialSummary, environment: &Environment) -> Option<Limit> {
     let cores = environment.cpu_quota.unwrap_or(environment.cores as f64);
     let memory = environment.memory_bytes.unwrap_or(u64::MAX) as f64;
@@ -91,7 +91,7 @@ fn used_up(trial: &TrialSummary, environment: &Environment) -> Option<Limit> {
     let limits = trial.server.iter().filter_map(|told| {
         let is_ours = told.place == "processes";
         let (resource, of, rank) = match told.figure {
-            // Of several replicas, each has a processor of its own.
+            // Each of several replicas has its own processor.
             Figure::Cpu if !is_ours && told.value <= ONE && !whole(&told.place) => {
                 (Resource::Processor, 1.0, 0)
             }
@@ -113,7 +113,7 @@ fn waited(loads: &[&TrialSummary]) -> Option<Limit> {
     let failed = loads
         .iter()
         .find(|trial| trial.level > passed.level && trial.outcome == TrialOutcome::Failed)?;
-    // What waits in an Executor waits in the gateway, too.
+    // Requests that wait in an Executor also wait in the gateway.
     let pending = |trial: &&TrialSummary, place: &str| {
         let of = |told: &&ServerFigure| told.figure == Figure::Pending && told.place == place;
         trial.server.iter().find(of).map(|told| told.value)
@@ -169,16 +169,16 @@ mod tests {
         assert_eq!(say(std::slice::from_ref(&low)), None);
         let high =
             at(100.0, Failed, &[("a", Cpu, 0.6), ("b", Pending, 30.0), ("gateway", Pending, 90.0)]);
-        let queue =
-            "requests waited in `b` first: 30 were there at 100/s, and 0.3 at the load that passed";
+        let queue = "limiting resource: the queue of `b`; 30 requests waited there at 100/s, and \
+                     0.3 at the load that passed";
         assert_eq!(say(&[high.clone(), low.clone()]).as_deref(), Some(queue));
         let higher =
             at(200.0, Failed, &[("a/rep-0", Cpu, 0.97), ("a", Cpu, 1.9), ("processes", Cpu, 3.9)]);
         let processor =
-            "what ran out first is the processor of `a/rep-0`: 0.97 of one in use at 200/s";
+            "limiting resource: the processor of `a/rep-0`; it used 0.97 of one at 200/s";
         assert_eq!(say(&[low.clone(), higher]).as_deref(), Some(processor));
         let machine = at(80.0, Passed, &[("processes", Cpu, 3.8), ("processes", Busiest, 0.5)]);
-        let all = "what ran out first are the processors: the Flow had 3.8 of 4 in use at 80/s";
+        let all = "limiting resource: the processors; the Flow used 3.8 of 4 at 80/s";
         assert_eq!(say(&[low, high, machine]).as_deref(), Some(all));
         assert_eq!(say(&[trial(50.0)]), None);
     }

@@ -1,14 +1,15 @@
-//! Capacity planning: how much load a Flow holds, how sure that is, and what more of it would hold.
+//! Capacity planning: how much load a Flow sustains, how certain that is, and what more of it would
+//! sustain.
 //!
-//! [`search`] finds the highest load that meets an objective, [`judge`] decides one trial of it as
-//! early as its samples allow; [`usl`] and [`queue`] fit models to what was measured, [`forecast`]
-//! makes a plan of it. Nothing here knows a network, a clock or a file: the search says which trial
-//! comes next and learns what came of it, so that the tests run it on simulated Flows whose capacity
-//! is known.
+//! [`search`] finds the highest load that meets an objective, [`judge`] decides one of its trials
+//! as early as the samples allow; [`usl`] and [`queue`] fit models to the measurements, and
+//! [`forecast`] plans with them. No code here touches the network, a clock or a file: the search
+//! says which trial comes next and is given its result, so that tests can run it on simulated Flows
+//! of known capacity.
 //!
-//! Sources: the practices of the field gathered from MLPerf LoadGen's early stopping, wrk2 and k6;
-//! Wald's sequential test in the form of a test martingale (Ville's inequality), so that looking at
-//! the samples again and again costs no confidence.
+//! Sources: common practice from MLPerf LoadGen's early stopping, wrk2 and k6; Wald's sequential
+//! test in the form of a test martingale (Ville's inequality), so that repeated looks at the
+//! samples cost no confidence.
 
 pub(crate) mod analysis;
 pub mod combinations;

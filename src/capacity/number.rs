@@ -1,6 +1,6 @@
-//! Numbers for people: three digits, and how sure an answer is.
+//! Numbers for people: three digits, and confidence in percent.
 
-/// Three digits that matter, or all before the point; thousands apart.
+/// Three significant digits, or all before the decimal point, with thousands separators.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let decimals = match size {
@@ -25,7 +25,7 @@ pub fn number(value: f64) -> String {
     out
 }
 
-/// A confidence in percent, with as many nines as it has: nothing that was measured is 100 % sure.
+/// A confidence in percent, with as many nines as it has: no measurement is 100 % certain.
 pub fn sure(confidence: f64) -> String {
     let percent = confidence * 100.0;
     let rounded = number(percent);

@@ -1,5 +1,4 @@
-//! An objective: conditions that a load must fulfil to be held, and how a recording is measured by
-//! them while it grows.
+//! An objective: conditions that a sustained load must meet, and how a growing recording is measured against them.
 
 use std::time::Duration;
 
@@ -12,19 +11,19 @@ use crate::record::{Histogram, HistogramError};
 use crate::scenario::condition::{Condition, ObjectiveError};
 use crate::threshold::Evidence;
 
-/// Conditions that must all hold.
+/// Conditions that must all be met.
 #[derive(Clone, Debug)]
 pub(crate) struct Objective {
     conditions: Vec<Condition>,
-    /// Those of them that are a share of requests that may exceed something.
+    /// Those conditions that limit a share of requests.
     limits: Vec<Limit>,
 }
 
 impl Objective {
-    /// An objective of these conditions.
+    /// An objective with these conditions.
     ///
     /// # Errors
-    /// The indices of those that cannot be an objective, and why.
+    /// The indices of the conditions that cannot be part of an objective, and why.
     pub(crate) fn new(conditions: &[Condition]) -> Result<Objective, Vec<(usize, ObjectiveError)>> {
         let each = conditions.iter().enumerate();
         let problems: Vec<(usize, ObjectiveError)> = each
@@ -42,32 +41,32 @@ impl Objective {
         &self.conditions
     }
 
-    /// Those of its conditions that limit a share of requests.
+    /// Those conditions that limit a share of requests.
     pub(crate) fn limits(&self) -> &[Limit] {
         &self.limits
     }
 
-    /// The condition that one of the limits is of.
+    /// The condition behind one of the limits.
     pub(crate) fn condition_of(&self, index: usize) -> Option<&Condition> {
         self.conditions.iter().filter(|condition| limit(condition).is_some()).nth(index)
     }
 
-    /// The shortest response time that it limits, in seconds; `None` where it limits none.
+    /// The shortest response time that it limits, in seconds; `None` if it limits none.
     pub(crate) fn shortest_limit_s(&self) -> Option<f64> {
         self.limits.iter().filter_map(|limit| limit.time()).min().map(|time| time.as_secs_f64())
     }
 
-    /// Whether a trial can be let pass before its budget is over: every condition is a share of
-    /// requests, whose certainty is known.
+    /// Whether a trial can pass before its budget is used up: every condition is a share of requests, whose certainty
+    /// is known.
     pub(crate) fn is_sequential(&self) -> bool {
         self.limits.len() == self.conditions.len()
     }
 
-    /// Its conditions on what was measured. They are judged even where the run is not valid, which
-    /// is for the search to consider.
+    /// The results of its conditions on a finished trial. They are judged even if the run is not valid, which is left
+    /// to the search to consider.
     ///
     /// # Errors
-    /// When somebody changed its histograms.
+    /// If a histogram was modified.
     pub(crate) fn judge(
         &self,
         summary: &ScenarioSummary,
@@ -78,8 +77,8 @@ impl Objective {
         Ok(self.judged(&evidence))
     }
 
-    /// Its conditions on what had happened at a moment, `elapsed` after the beginning. `steps` are the
-    /// names of the scenario's steps.
+    /// The results of its conditions up to a moment, `elapsed` after the beginning. `steps` are the names of the
+    /// scenario's steps.
     pub(crate) fn judge_window(
         &self,
         tally: &Tally,
@@ -94,7 +93,7 @@ impl Objective {
         self.conditions.iter().map(|condition| evidence.judge(condition)).collect()
     }
 
-    /// What the conditions that are no share of requests add up to; `Held` where there are none.
+    /// The combined verdict of the conditions that do not limit a share of requests; `Passed` if there are none.
     pub(crate) fn others(&self, judged: &[ThresholdSummary]) -> Verdict {
         let others = self.conditions.iter().zip(judged);
         others
@@ -102,13 +101,13 @@ impl Objective {
             .fold(Verdict::Passed, |verdict, (_, judged)| verdict.and(judged.verdict))
     }
 
-    /// Measures a recording block by block.
+    /// A meter for a recording, block by block.
     pub(crate) fn meter(&self) -> Meter {
         Meter { limits: self.limits.clone(), last: Snapshot::default() }
     }
 }
 
-/// The share of requests that a condition limits; `None` for what is judged at the end.
+/// The share of requests that a condition limits; `None` if it is judged at the end.
 fn limit(condition: &Condition) -> Option<Limit> {
     if condition.metric.step.is_some() {
         return None;
@@ -143,13 +142,12 @@ struct Snapshot {
     area: f64,
 }
 
-/// Blocks shorter than this wait for more: workers do not tell at the same instant.
+/// Shorter blocks wait for more data: workers do not report at the same instant.
 const BLOCK_MIN_S: f64 = 0.2;
 
 impl Meter {
-    /// What happened since the last block, when that is long enough to be one; `wrong` counts the
-    /// assertions that did not hold so far. `last`: the trial is over, and what there is is a block
-    /// however short.
+    /// What happened since the last block, if that is long enough for one; `wrong` is the number of failed assertions
+    /// so far. `last`: the trial is over, and the rest is a block however short.
     pub(crate) fn block(
         &mut self,
         recording: &Recording,
@@ -197,7 +195,7 @@ impl Meter {
     }
 }
 
-/// Sum and sum of squares, in seconds.
+/// Sum in seconds, and sum of squares in s².
 fn moments(times: &Histogram) -> (f64, f64) {
     let (Some(mean), Some(stddev)) = (times.mean(), times.stddev()) else { return (0.0, 0.0) };
     let (mean, stddev) = (mean.as_secs_f64(), stddev.as_secs_f64());
@@ -235,10 +233,13 @@ mod tests {
     #[test]
     fn what_is_no_objective_says_why() {
         for (text, reason) in [
-            ("throughput > 100/s", "is no objective of a search, which varies the load itself"),
+            (
+                "throughput > 100/s",
+                "cannot be an objective of a search, which varies the load itself",
+            ),
             ("p99 > 100ms", "an objective limits a latency from above"),
             ("error_rate >= 1%", "an objective limits failures from above"),
-            ("p99 < 0s", "cannot hold"),
+            ("p99 < 0s", "can never be met"),
         ] {
             let problems = objective(&[text]).expect_err(text);
             assert!(problems[0].1.to_string().contains(reason), "{problems:?}");

@@ -1,4 +1,4 @@
-//! Sizes of requests and numbers of connections: which of them are worth choosing.
+//! Compares request sizes and numbers of connections: which combinations are worth choosing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Pareto {
     /// In the order they were tried.
     pub(crate) variants: Vec<Variant>,
-    /// The index of the one to choose; null where none meets the objective.
+    /// The index of the one to choose; null if none meets the objective.
     pub recommended: Option<usize>,
     /// The recommendation in a sentence, see [`super::words::write`].
     pub words: String,
@@ -17,27 +17,27 @@ pub struct Pareto {
 /// One combination.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Variant {
-    /// Documents a request.
+    /// Documents per request.
     pub request_size: usize,
     /// Connections.
     pub connections: usize,
-    /// Documents of ok requests a second; null where its trials were too short to tell.
+    /// Documents of ok requests per second; null if its trials were too short to tell.
     pub documents_per_s: Option<f64>,
-    /// Ok requests a second, likewise.
+    /// Ok requests per second, likewise.
     pub requests_per_s: Option<f64>,
     /// Mean response time.
     pub mean_ms: Option<f64>,
     /// The same.
     pub p99_ms: Option<f64>,
-    /// Whether the objective held.
+    /// Whether the objective was met.
     pub holds: bool,
-    /// Whether it holds, and none other that does has more Documents a second and a lower p99: such a
-    /// one would be better in every way.
+    /// Whether it meets the objective, and no other that does has both more Documents per second and a lower
+    /// p99.
     pub on_front: bool,
 }
 
 impl Pareto {
-    /// Compares combinations; `on_front` is set here.
+    /// Compares combinations; sets `on_front`.
     pub(crate) fn new(mut variants: Vec<Variant>) -> Pareto {
         let better = |a: &Variant, b: &Variant| {
             let time = |variant: &Variant| variant.p99_ms.unwrap_or(f64::INFINITY);
@@ -88,8 +88,8 @@ mod tests {
         assert_eq!(found.recommended, Some(1));
         assert_eq!(
             words::pareto(&found, "p99 < 50ms"),
-            "the most Documents a second within p99 < 50ms: 800, with 10 Documents a request over 1 \
-             connection"
+            "the most Documents per second within p99 < 50ms: 800, with 10 Documents per request \
+             over 1 connection"
         );
     }
 }

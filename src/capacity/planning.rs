@@ -1,22 +1,22 @@
-//! Plans made with what a search found.
+//! Plans based on the result of a search.
 
 use super::forecast::Peak;
 use super::result::Capacity;
 use super::trials::Unit;
 use super::{forecast, predict};
 
-/// What a plan is made for, besides what was measured.
+/// Requirements of a plan, besides what was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Planning {
-    /// The peak of each stretch of time, in their order.
+    /// The peak of each period, in order.
     pub peaks: Vec<Peak>,
-    /// The share of capacity that stays free at the peak: 0.3.
+    /// The share of capacity to keep free at the peak: 0.3.
     pub headroom: f64,
-    /// What one replica costs an hour.
+    /// Cost of one replica per hour.
     pub cost_per_hour: Option<f64>,
 }
 
-/// Plans with it, instead of what was planned before; `replicas`: as many were measured.
+/// Replaces the plan in a result; `replicas` is the number that was measured.
 pub(crate) fn plan_for(capacity: &mut Capacity, replicas: u32, planning: Option<Planning>) {
     capacity.replicas = replicas;
     capacity.models.replicas = match capacity.unit {

@@ -1,5 +1,5 @@
-//! What was not measured: which Executor gives way first and which next, what other replicas would
-//! hold, and how long other rates would take.
+//! Predicts what was not measured: which Executor saturates first and which next, what other
+//! numbers of replicas would sustain, and response times at other rates.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,45 +9,45 @@ use super::search::Answer;
 use super::stats::Estimate;
 use super::trials::TrialSummary;
 
-/// What else there is to know.
+/// What predictions need besides the loads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Circumstances {
-    /// Whether levels are clients.
+    /// Whether levels are numbers of clients.
     pub clients: bool,
     /// The squared coefficient of variation of the gaps between arrivals.
     pub arrival_variation: f64,
 }
 
-/// How sure the intervals of models are.
+/// Confidence level of the models' intervals.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
-/// What load does to an Executor.
+/// How an Executor behaves under load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
     /// Its name.
     pub name: String,
     /// Its mean time under the lowest load.
     pub unloaded_ms: f64,
-    /// Its mean time under the highest load in balance.
+    /// Its mean time under the highest stable load.
     pub loaded_ms: f64,
-    /// Its part of the growth of all Executors' times, from 0 to 1.
+    /// Its share of the growth of all Executors' times, from 0 to 1.
     pub share_of_growth: f64,
     /// Whether it is the one that saturates first.
     pub saturates_first: bool,
-    /// Requests a second at which it saturates, by a queue fitted to its times; the upper end is
-    /// null where its times do not grow enough to tell. Null with too few loads.
+    /// Requests per second at which it saturates, by a queue fitted to its times; the upper end is null if
+    /// its times do not grow enough to tell. Null with too few loads.
     pub capacity_per_s: Option<Estimate>,
 }
 
-/// What a number of replicas would hold.
+/// What a number of replicas would sustain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
-    /// How many.
+    /// Number of replicas.
     pub replicas: u32,
-    /// What they would hold, if each takes its share and nothing else gives way: between what was
-    /// certain to hold and what was certain to fail, in proportion.
+    /// What they would sustain, if each takes its share and nothing else saturates: between the sustained
+    /// load and the upper bound, in proportion.
     pub holds_per_s: Estimate,
-    /// How sure the interval is: as sure as both of its ends together.
+    /// Confidence level of the interval: of both its ends together.
     pub confidence: f64,
     /// Whether that is beyond twice the highest load measured.
     pub beyond: bool,
@@ -58,9 +58,9 @@ pub struct Prediction {
 /// How long requests would take at another rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RatePrediction {
-    /// Requests a second.
+    /// Requests per second.
     pub rate_per_s: f64,
-    /// The mean response time; null where the queue would grow without end.
+    /// The mean response time; null if the queue would grow without bound.
     pub mean_ms: Option<Estimate>,
     /// Whether the rate is beyond twice the highest load measured.
     pub beyond: bool,
@@ -68,17 +68,17 @@ pub struct RatePrediction {
     pub words: String,
 }
 
-/// The part of the growth of all times that makes an Executor the one that saturates.
+/// Share of the growth of all times above which an Executor is the one that saturates.
 const GROWTH_MIN: f64 = 0.5;
 
-/// A growth of a time that is no chance.
+/// Relative growth of a time that is not chance.
 const FELT: f64 = 0.1;
 
-/// Rates for which times are predicted, in terms of what holds.
+/// Rates for which response times are predicted, relative to the sustained one.
 const RATES: [f64; 6] = [0.25, 0.5, 0.75, 0.9, 1.1, 1.25];
 
-/// The Executors by how much their times grew, the most first. All that is not the gateway, which
-/// holds the others.
+/// The Executors by how much their times grew, largest first. The gateway is excluded, as its time
+/// includes the others.
 pub(super) fn executors(loads: &[&TrialSummary], circumstances: Circumstances) -> Vec<Stop> {
     let told = loads.iter().filter(|trial| !trial.point.executors.is_empty());
     let (Some(first), Some(last)) = (told.clone().next(), told.clone().next_back()) else {
@@ -102,7 +102,7 @@ pub(super) fn executors(loads: &[&TrialSummary], circumstances: Circumstances) -
         stop.share_of_growth = if all > 0.0 { growth(stop) / all } else { 0.0 };
         let felt = growth(stop) > FELT * stop.unloaded_ms;
         if !felt && let Some(capacity) = &mut stop.capacity_per_s {
-            // One that never queued has shown what it does at least, and nothing of where it ends.
+            // An Executor that never queued shows only a lower bound of its capacity.
             *capacity = Estimate::new(most, most, f64::INFINITY);
         }
         stop.saturates_first = felt && stop.share_of_growth >= GROWTH_MIN;
@@ -126,7 +126,8 @@ fn capacity(loads: &[&TrialSummary], name: &str, circumstances: Circumstances) -
         .filter_map(|trial| {
             let mean_s = time_in(trial, name)? / 1e3;
             let whole = load(trial)?;
-            // How much a single Executor's times vary is not told: no more than those of all.
+            // The variation of a single Executor's times is not reported; it is at most that of
+            // all.
             Some(LoadPoint { mean_s, error_s: whole.error_s.max(0.01 * mean_s), ..whole })
         })
         .collect();
@@ -147,12 +148,13 @@ pub(super) fn load(trial: &TrialSummary) -> Option<LoadPoint> {
     let mean_s = point.mean_ms? / 1e3;
     let deviation_s = point.stddev_ms.unwrap_or(0.0) / 1e3;
     let error_s = deviation_s / trial.independent_requests.max(1.0).sqrt();
-    // A machine is not the same from minute to minute: a hundredth is what no sample takes away.
+    // A machine varies from minute to minute: one percent of error remains, however large the
+    // sample.
     let error_s = error_s.hypot(0.01 * mean_s);
     Some(LoadPoint { rate: point.throughput_per_s?, mean_s, error_s })
 }
 
-/// The Executor that gives way once the first one has more replicas.
+/// The Executor that saturates next once the first one has more replicas.
 pub fn next(executors: &[Stop]) -> Option<&Stop> {
     executors.first().filter(|stop| stop.saturates_first)?;
     let lowest = |stop: &&Stop| stop.capacity_per_s.map_or(f64::INFINITY, |capacity| capacity.low);
@@ -162,7 +164,7 @@ pub fn next(executors: &[Stop]) -> Option<&Stop> {
     })
 }
 
-/// What one, two … times as many replicas as measured would hold: each takes its share of the
+/// What one, two … times as many replicas as measured would sustain: each takes its share of the
 /// requests.
 pub(super) fn replicas(
     answer: &Answer,
@@ -190,7 +192,7 @@ pub(super) fn replicas(
         .collect()
 }
 
-/// How long requests would take at rates around what holds.
+/// Response times at rates around the sustained one.
 pub(super) fn rates(
     answer: &Answer,
     trials: &[TrialSummary],
@@ -226,10 +228,7 @@ mod tests {
         let encoder = stops.iter().find(|stop| stop.name == "encoder").expect("it was there");
         assert_eq!(encoder.capacity_per_s, Some(Estimate::new(80.0, 80.0, f64::INFINITY)));
         let words = words::next(&stops).expect("there is a next");
-        assert!(
-            words.ends_with("it takes at least 80/s, and how much more was not seen"),
-            "{words}"
-        );
+        assert!(words.ends_with("its capacity is at least 80/s"), "{words}");
     }
 
     #[test]
@@ -242,7 +241,7 @@ mod tests {
         let said = |prediction| words::prediction(prediction, highest(&trials));
         assert_eq!(
             said(&found[1]),
-            "2 replicas of the Flow would hold 55 to 60/s, 98 % sure if nothing else gives way"
+            "2 replicas of the Flow would sustain 55 to 60/s, 98 % sure if nothing else saturates"
         );
         assert!((found[3].confidence - 0.98).abs() < 1e-9);
         assert!(said(&found[4]).contains("extrapolated beyond twice the measured 60/s"));
@@ -250,7 +249,7 @@ mod tests {
         let found = replicas(&answer, &trials, 0.99, 2);
         assert!(
             said(&found[3])
-                .starts_with("4 replicas of the Flow would hold 110/s or more, 99 % sure")
+                .starts_with("4 replicas of the Flow would sustain 110/s or more, 99 % sure")
         );
         assert!((found[3].confidence - 0.99).abs() < 1e-9);
     }
@@ -267,7 +266,7 @@ mod tests {
         assert_eq!(next(&found).expect("there is another").name, "encoder");
         let words = words::next(&found).expect("there is another");
         assert!(
-            words.starts_with("with more replicas of `indexer` alone, `encoder` gives way next"),
+            words.starts_with("with more replicas of `indexer` alone, `encoder` saturates next"),
             "{words}"
         );
     }
@@ -288,6 +287,6 @@ mod tests {
         // 5 ms in one Executor, 1000 / (100 - 45) in the other.
         assert!(half.contains(5.0 + 1000.0 / 55.0), "{half:?}");
         let said = words::rate(&found[5], highest(&trials));
-        assert_eq!(said, "at 112/s the queue would grow without end");
+        assert_eq!(said, "at 112/s the queue would grow without bound");
     }
 }

@@ -1,14 +1,12 @@
 //! A queueing model: M/G/c, fitted to measured response times.
 //!
-//! Mean response = overhead + service + wait; the wait is Erlang's C formula, scaled by the
-//! variability of arrivals and service (Allen and Cunneen): exact for M/M/c and M/G/1, a good
-//! approximation between. What a request takes that meets nobody, and how much that varies, is known
-//! from the lowest load and bounds service and variability.
+//! Mean response = overhead + service + wait; the wait is Erlang's C formula, scaled by the variability of arrivals
+//! and service (Allen and Cunneen): exact for M/M/c and M/G/1, a good approximation in between. The time of a request
+//! that does not queue, and its variance, are known from the lowest load and bound service and variability.
 //!
-//! Few loads seldom tell one server from two that are half as fast. So the fit looks at a grid of
-//! queues and keeps all that explain the loads about as well as the best one does (a profile
-//! likelihood region): an interval is what those have in common, and a prediction is what they say
-//! together.
+//! A few loads can rarely distinguish one server from two that are half as fast. So the fit evaluates a grid of
+//! queues and keeps all that explain the loads about as well as the best one (a profile likelihood region): intervals
+//! and predictions cover all of these.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,52 +14,52 @@ use serde::{Deserialize, Serialize};
 use super::stats::Estimate;
 use crate::stats::{erlang_c, t_within};
 
-/// A measured load in balance.
+/// A measured balanced load.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadPoint {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
-    /// The mean response time, in seconds.
+    /// Mean response time in seconds.
     pub mean_s: f64,
-    /// The standard error of that mean, in seconds.
+    /// Standard error of that mean in seconds.
     pub error_s: f64,
 }
 
 /// What is known besides the loads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
-    /// The longest that one request can be in a server, in seconds: its mean time without load.
+    /// Upper bound of the time that one request spends in a server, in seconds: its mean time without load.
     pub service_max_s: f64,
     /// The variance of response times without load, in s².
     pub variance_s2: f64,
     /// The squared coefficient of variation of the gaps between arrivals: 0 uniform, 1 Poisson.
     pub arrival_variation: f64,
-    /// The most requests a second that came back under overload, where there was one.
+    /// Maximum throughput under overload in requests per second, if there was an overload.
     pub saturated_per_s: Option<f64>,
 }
 
 /// A fitted queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Queue {
-    /// Requests that are worked on at a time.
+    /// Requests that are served at a time.
     pub servers: Estimate,
-    /// Requests a second when all servers are busy.
+    /// Requests per second when all servers are busy.
     pub capacity_per_s: Estimate,
     /// The time of one request in a server, in ms.
     pub service_ms: Estimate,
-    /// What is spent outside of servers, in ms: network, gateway, client, Executors that do not
-    /// queue.
+    /// Time spent outside of servers, in ms: network, gateway, client, Executors that do not queue.
     pub overhead_ms: f64,
-    /// Half the sum of the squared variations of gaps and service: 0 constant, 1 as in M/M/c.
+    /// Half the sum of the squared coefficients of variation of gaps and service times: 0 constant, 1 as in
+    /// M/M/c.
     pub variability: f64,
-    /// How sure intervals are: 0.95.
+    /// Confidence level of intervals: 0.95.
     pub confidence: f64,
     /// The lowest and the highest rate it was fitted to.
     pub measured: [f64; 2],
-    /// The best queue, and those that explain the loads about as well and say the least and the
-    /// most: what predictions are made of. At most two for each of [`ENVELOPE`] rates.
+    /// The best queue, and those that fit the loads about as well and predict the least and the most:
+    /// predictions are derived from them. At most two for each of [`ENVELOPE`] rates.
     plausible: Vec<Shape>,
-    /// How far the mean of a prediction may be off by the overhead alone, in ms.
+    /// Uncertainty of a predicted mean due to the overhead alone, in ms.
     error_ms: f64,
 }
 
@@ -74,36 +72,35 @@ struct Shape {
     overhead_s: f64,
 }
 
-/// A shape and how well it explains the loads: the sum of squared deviations in standard errors.
+/// A shape and its fit to the loads: the sum of squared deviations in standard errors.
 type Fitted = (Shape, f64);
 
-/// Numbers of servers that are considered: all small ones, and about every sixth larger.
+/// Numbers of servers in the grid: all small ones, and about every sixth larger one.
 const SERVERS: [u32; 28] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128,
     160, 200, 256,
 ];
 
-/// Values of the variability between its bounds that are considered.
+/// Number of values of the variability between its bounds in the grid.
 const VARIABILITIES: usize = 7;
 
-/// The squared variation of service beyond which it is not considered: heavier tails than any.
+/// Upper bound of the squared variation of service: heavier tails are not considered.
 const VARIATION_MAX: f64 = 16.0;
 
-/// Parameters that are fitted: servers, capacity, variability, overhead.
+/// Number of fitted parameters: servers, capacity, variability, overhead.
 const PARAMETERS: usize = 4;
 
-/// How well the rate that came back under overload tells the capacity: its standard error.
+/// How precisely the throughput under overload gives the capacity: its relative standard error.
 const SATURATED_ERROR: f64 = 0.02;
 
-/// How much less likely than the best a queue with fewer servers may be and is still preferred.
+/// How much worse than the best fit, in squares, a queue with fewer servers may be and still be preferred.
 const SIMPLER: f64 = 0.5;
 
-/// Rates at which the least and the most are looked for.
+/// Number of rates at which the lowest and the highest prediction are determined.
 const ENVELOPE: usize = 24;
 
 impl Queue {
-    /// Fits loads that were in balance. `None` with too few of them: four, or five where no
-    /// overload was seen.
+    /// Fits balanced loads. `None` with too few of them: it needs four, or five if no overload was measured.
     pub fn fit(loads: &[LoadPoint], known: Known, confidence: f64) -> Option<Queue> {
         let data = loads.len() + usize::from(known.saturated_per_s.is_some());
         let right = |load: &LoadPoint| load.rate > 0.0 && load.mean_s > 0.0 && load.error_s > 0.0;
@@ -116,7 +113,7 @@ impl Queue {
             return None;
         }
         let freedom = data - PARAMETERS;
-        // Where no queue explains the loads within their errors, they are larger than they seem.
+        // If no queue explains the loads within their errors, the errors are larger than they seem.
         let scale = f64::max(1.0, least / freedom as f64);
         let t = t_within(confidence, freedom.max(1) as f64);
         let plausible = with_neighbours(&all, least + scale * t * t);
@@ -131,7 +128,7 @@ impl Queue {
         };
         let mut capacity_per_s = over(&|shape| shape.capacity);
         let highest = loads.iter().map(|load| load.rate).fold(0.0, f64::max);
-        // The grid has an end, capacities that are never felt have none.
+        // The grid ends, but capacities far above the loads have no upper bound.
         if capacity_per_s.high >= highest * capacity_steps().last().unwrap_or(1.0) {
             capacity_per_s.high = f64::INFINITY;
         }
@@ -152,7 +149,7 @@ impl Queue {
         })
     }
 
-    /// The mean response time at a rate, in ms; `None` where the queue grows without end.
+    /// The mean response time at a rate, in ms; `None` if the queue grows without bound.
     pub fn response_ms(&self, rate: f64) -> Option<Estimate> {
         let value = self.plausible.first()?.response(rate)? * 1e3;
         let all = self.plausible.iter();
@@ -168,7 +165,7 @@ impl Shape {
         f64::from(self.servers) / self.capacity
     }
 
-    /// The mean response time in seconds; `None` where the queue grows without end.
+    /// The mean response time in seconds; `None` if the queue grows without bound.
     fn response(&self, rate: f64) -> Option<f64> {
         let wait = wait(rate, self.servers, self.capacity)?;
         Some(self.overhead_s + self.service_s() + self.variability * wait)
@@ -185,17 +182,17 @@ fn wait(rate: f64, servers: u32, capacity: f64) -> Option<f64> {
     Some(erlang_c(load, servers) * service / (f64::from(servers) - load))
 }
 
-/// Capacities in terms of the highest load: from just above it to where load would not be felt.
+/// Capacities relative to the highest load: from just above it to where load would have no effect.
 fn capacity_steps() -> impl Iterator<Item = f64> {
     (0..110).map(|step| 1.001 + 0.002 * 1.08f64.powi(step))
 }
 
-/// All queues of the grid, each with the overhead that suits it best.
+/// All queues of the grid, each with its best-fitting overhead.
 fn shapes(loads: &[LoadPoint], known: Known) -> Vec<Fitted> {
     let highest = loads.iter().map(|load| load.rate).fold(0.0, f64::max);
     let mut capacities: Vec<f64> = capacity_steps().map(|step| highest * step).collect();
     if let Some(saturated) = known.saturated_per_s {
-        // Known well, so looked at closely.
+        // Known precisely, so the grid is finer around it.
         capacities.extend((-20..=20).map(|step| saturated * (1.0 + 0.004 * f64::from(step))));
         capacities.retain(|capacity| *capacity > highest * 1.000_1);
     }
@@ -228,8 +225,8 @@ fn shapes(loads: &[LoadPoint], known: Known) -> Vec<Fitted> {
     all
 }
 
-/// Those that leave no more than so many squares, and those next to them on the grid of capacities: the
-/// end of what is plausible lies between the two.
+/// The queues whose squares are at most `squares_max`, and their neighbours on the grid of capacities: the boundary
+/// of the plausible region lies between the two.
 fn with_neighbours(all: &[Fitted], squares_max: f64) -> Vec<&Fitted> {
     let is_plausible = |(_, squares): &Fitted| *squares <= squares_max;
     let same = |a: &Fitted, b: &Fitted| (a.0.servers, a.0.capacity) == (b.0.servers, b.0.capacity);
@@ -258,14 +255,13 @@ fn with_neighbours(all: &[Fitted], squares_max: f64) -> Vec<&Fitted> {
     kept
 }
 
-/// The least and the most that variability can be: what varies without load may be the service, or
-/// what is around it.
+/// Lower and upper bound of the variability: the variance without load may come from the service, or from outside it.
 fn variabilities(known: Known, service: f64) -> (f64, f64) {
     let most = (known.variance_s2 / (service * service)).min(VARIATION_MAX);
     (known.arrival_variation / 2.0, (known.arrival_variation + most) / 2.0)
 }
 
-/// The overhead that suits loads best, and the squares that it leaves.
+/// The best-fitting overhead, and the squares that remain.
 fn overhead(loads: &[LoadPoint], waits: &[f64], service: f64, variability: f64) -> (f64, f64) {
     let rests = || {
         let each = loads.iter().zip(waits);
@@ -278,7 +274,7 @@ fn overhead(loads: &[LoadPoint], waits: &[f64], service: f64, variability: f64) 
     (overhead, squares)
 }
 
-/// The best, and of the others those that say the least and the most at some rate.
+/// The best queue, and those with the lowest and the highest prediction at some rate.
 fn envelope(best: Shape, plausible: &[&Fitted], highest: f64, capacity: f64) -> Vec<Shape> {
     let mut kept = vec![best];
     let end = f64::max(highest, capacity) * 2.0;
@@ -301,7 +297,7 @@ fn envelope(best: Shape, plausible: &[&Fitted], highest: f64, capacity: f64) -> 
 mod tests {
     use super::*;
 
-    /// Loads of a queue, with errors of a hundredth.
+    /// Loads of a queue, with errors of one percent.
     fn loads(rates: &[f64], of: impl Fn(f64) -> f64) -> Vec<LoadPoint> {
         let load = |rate: &f64| {
             let mean_s = of(*rate);
@@ -333,7 +329,7 @@ mod tests {
 
     #[test]
     fn how_many_servers_there_are_is_left_open_where_loads_do_not_tell() {
-        // Far below capacity two servers look like one that is twice as fast.
+        // Far below capacity, two servers look like one that is twice as fast.
         let loads = loads(&[22.0, 24.0, 26.0, 28.0, 30.0], |rate| 1.0 / (100.0 - rate));
         let known = Known {
             service_max_s: 0.0105,
@@ -348,7 +344,7 @@ mod tests {
 
     #[test]
     fn saturation_tells_the_capacity_where_response_times_do_not() {
-        // Constant gaps and constant service: nobody waits until all servers are busy.
+        // Constant gaps and constant service: no request waits until all servers are busy.
         let loads = loads(&[50.0, 100.0, 200.0, 380.0], |_| 0.022);
         let known = Known {
             service_max_s: 0.022,

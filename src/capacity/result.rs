@@ -1,4 +1,4 @@
-//! What a search found, as `capacity.json` holds it.
+//! The result of a search, as stored in `capacity.json`.
 //!
 //! Names and units are part of the contract with users; `docs/capacity.md` describes them. Latencies
 //! are in milliseconds, times in seconds, shares from 0 to 1.
@@ -37,15 +37,15 @@ pub struct Capacity {
     pub started_at: jiff::Timestamp,
     /// From the first trial's start to the last one's end.
     pub duration_s: f64,
-    /// The conditions, as written.
+    /// The conditions of the objective, as written.
     pub objective: Vec<String>,
     /// What was varied.
     pub unit: Unit,
-    /// The levels that were searched.
+    /// The range of levels that was searched.
     pub range: [f64; 2],
-    /// How far what holds and what fails may lie apart.
+    /// How far apart the sustained and the failing load may be.
     pub precision: f64,
-    /// How sure what holds and what fails is.
+    /// Confidence level of the sustained and the failing load.
     pub confidence: f64,
     /// The standard deviation of the gaps between arrivals in mean gaps: 0 uniform, 1 Poisson. Null
     /// for clients.
@@ -58,41 +58,40 @@ pub struct Capacity {
     pub answer: Answer,
     /// The same in a sentence, see [`super::words::write`].
     pub words: String,
-    /// For those who decide: a paragraph, likewise.
+    /// The same as a paragraph for decision makers, see [`super::words::paragraph`].
     pub paragraph: String,
-    /// What was surprising.
+    /// Caveats.
     pub notes: Vec<Reason>,
-    /// Whether somebody ended it early.
+    /// Whether it was interrupted.
     pub interrupted: bool,
-    /// All trials, in their order.
+    /// All trials, in order.
     pub trials: Vec<TrialSummary>,
-    /// The level with the most throughput for its response time, and those next to it: it lies between
-    /// them.
+    /// The level with the most throughput for its response time, and its neighbours: it lies between them.
     pub knee: Option<Estimate>,
-    /// What the Flow does under more than it holds.
+    /// How the Flow behaves under more load than it sustains.
     pub overload: Vec<Overload>,
-    /// Seconds from the end of the worst overload until the objective held again; null: it did not
-    /// within the trial, or there was no such trial.
+    /// Seconds from the end of the worst overload until the objective was met again; null if it was not
+    /// within the trial, or if there was no such trial.
     pub recovered_s: Option<f64>,
-    /// The resource that ran out first, by what the Flow told of itself; omitted if nothing tells.
+    /// The limiting resource, by the Flow's own metrics; omitted if they do not show one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_limit: Option<Limit>,
     /// What was fitted and predicted.
     pub models: Models,
-    /// Sizes of requests and numbers of connections that were tried, where that was asked for.
+    /// Sizes of requests and numbers of connections that were tried, if requested.
     pub pareto: Option<Pareto>,
-    /// Settings of the Flow, where the scenario has a matrix or costs are given. All other figures are those of the one
-    /// that sustains most.
+    /// Settings of the Flow, if the scenario has a matrix or costs are given. All other figures are those of
+    /// the one that sustains most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combinations: Option<Combinations>,
-    /// What the months to come need, where that was asked for.
+    /// What the coming months need, if requested.
     pub plan: Option<Plan>,
     /// Where it ran.
     pub environment: Environment,
 }
 
 impl Capacity {
-    /// Requests a second at the load that holds; clients make as many as they get answers.
+    /// Requests per second at the sustained load; clients send as many as they get responses.
     pub fn holds_per_s(&self) -> Option<f64> {
         let level = self.answer.held()?;
         match self.unit {
@@ -102,7 +101,7 @@ impl Capacity {
     }
 }
 
-/// The JSON schema of `capacity.json`. Its descriptions are those of the types.
+/// The JSON schema of `capacity.json`. Its descriptions are the doc comments of the types.
 pub fn schema() -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
     let mut schema = settings.into_generator().into_root_schema_for::<Capacity>();
@@ -113,7 +112,7 @@ pub fn schema() -> serde_json::Value {
 /// Reads a `capacity.json`.
 ///
 /// # Errors
-/// When it cannot be read, or is not one of a schema known here.
+/// If it cannot be read, or does not have a known schema.
 pub fn read(path: &Path) -> Result<Capacity, ReadError> {
     saved::read_by(path, parse)
 }
@@ -121,14 +120,14 @@ pub fn read(path: &Path) -> Result<Capacity, ReadError> {
 /// Reads the text of a `capacity.json`.
 ///
 /// # Errors
-/// As [`read`].
+/// See [`read`].
 pub fn parse(text: &str) -> Result<Capacity, ReadProblem> {
     let capacity: Capacity = saved::parse_as(text, SCHEMA)?;
     check(&capacity).map_err(|(field, why)| ReadProblem::Field { field, why })?;
     Ok(capacity)
 }
 
-/// What no search writes, and what no page could be made of.
+/// Rejects values that no search writes and that no report can show.
 fn check(capacity: &Capacity) -> Result<(), (String, String)> {
     let above_zero = |field: String, value: f64| match value > 0.0 && value <= LEVEL_MAX {
         true => Ok(()),
@@ -149,5 +148,5 @@ fn check(capacity: &Capacity) -> Result<(), (String, String)> {
     above_zero(field.into(), level)
 }
 
-/// Levels above it are none that anybody measured.
+/// Levels above this were not measured.
 const LEVEL_MAX: f64 = 1e12;

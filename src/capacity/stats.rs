@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 /// A value and the interval it lies in with a stated confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
-    /// The best guess.
+    /// The point estimate.
     pub value: f64,
-    /// The interval's lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Its upper end; null where there is none.
+    /// Upper end of the interval; null if there is none.
     #[serde(with = "unbounded")]
     #[schemars(with = "Option<f64>")]
     pub high: f64,
 }
 
-/// JSON knows no infinity.
+/// JSON has no infinity.
 mod unbounded {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -30,7 +30,7 @@ mod unbounded {
 }
 
 impl Estimate {
-    /// The interval is widened to hold the value.
+    /// The interval is widened to contain the value.
     pub fn new(value: f64, low: f64, high: f64) -> Estimate {
         Estimate { value, low: low.min(value), high: high.max(value) }
     }
@@ -40,7 +40,7 @@ impl Estimate {
         (self.low..=self.high).contains(&value)
     }
 
-    /// All of it times a factor above 0.
+    /// Multiplies everything by a factor above 0.
     pub fn times(&self, factor: f64) -> Estimate {
         Estimate { value: self.value * factor, low: self.low * factor, high: self.high * factor }
     }

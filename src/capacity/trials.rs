@@ -1,4 +1,4 @@
-//! Trials that were made: what a search was told, as `capacity.json` holds it.
+//! Trials and their results, as stored in `capacity.json`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,67 +8,67 @@ use crate::metric::Figure;
 use crate::record::reason::Reason;
 use crate::record::summary::ThresholdSummary;
 
-/// What came of a trial.
+/// Outcome of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialOutcome {
     /// The objective was met.
     #[serde(rename = "held", alias = "passed")]
     Passed,
-    /// It did not.
+    /// The objective was not met.
     Failed,
     /// Not enough samples to tell.
     #[serde(rename = "undecided", alias = "inconclusive")]
     Inconclusive,
     /// The trial was not valid.
     Invalid,
-    /// It was made to see, not to judge.
+    /// It was for observation only and is not judged.
     Seen,
 }
 
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialSummary {
-    /// What it was for.
+    /// Its purpose.
     pub kind: Kind,
-    /// Requests a second, or clients.
+    /// Requests per second, or clients.
     pub level: f64,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: TrialOutcome,
     /// How long it took.
     pub seconds: f64,
-    /// How long it might have taken.
+    /// How long it could have taken at most.
     pub budget_s: f64,
     /// What was measured.
     pub point: Point,
     /// The objective's conditions on the whole trial.
     pub objective: Vec<ThresholdSummary>,
-    /// The share of requests over the limit in terms of what is allowed; below 1 it holds.
+    /// The share of requests over the limit, divided by the allowed share; below 1 the objective is met.
     pub excess: f64,
-    /// How many independent requests the trial is worth.
+    /// Effective number of independent requests.
     pub independent_requests: f64,
     /// Why it was not valid.
     pub reasons: Vec<Reason>,
-    /// What was wrong on our side and cannot have changed the outcome.
+    /// Problems of the load generator that cannot have changed the outcome.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excused: Vec<Reason>,
-    /// Seconds from the end of an overload until the objective held again.
+    /// Seconds from the end of an overload until the objective was met again.
     pub recovered_s: Option<f64>,
-    /// What the Flow told of itself; omitted if nothing was read.
+    /// The Flow's own metrics; omitted if none were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server: Vec<ServerFigure>,
 }
 
-/// By how much requests in flight may grow in a load in balance, a second, in terms of arrivals: a
-/// queue that is a hundredth overloaded grows by that.
+/// How fast requests in flight may grow in a balanced load, per second, relative to arrivals: a queue that is
+/// overloaded by one percent grows this fast.
 const DRIFT_MAX: f64 = 0.01;
 
-/// What must come back of it meanwhile.
+/// Share of arrivals that must be answered meanwhile.
 const KEPT_UP: f64 = 0.98;
 
 impl TrialSummary {
-    /// Whether it was valid and in balance: what came in went out, so that its times are those of
-    /// the load and not of the length of the trial.
+    /// Whether it was valid and balanced: responses kept up with arrivals, so that response times depend on the load
+    /// and not on the length of the trial.
     pub(crate) fn is_balanced(&self) -> bool {
         let point = &self.point;
         !matches!(self.outcome, TrialOutcome::Invalid | TrialOutcome::Seen)
@@ -82,17 +82,17 @@ impl TrialSummary {
 /// Figures of a load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Point {
-    /// Arrivals a second.
+    /// Arrivals per second.
     pub offered_per_s: f64,
-    /// Ok requests a second; null, as the two that follow, for trials that were too short to tell.
+    /// Ok requests per second; null, as the two that follow, for trials that were too short to tell.
     pub throughput_per_s: Option<f64>,
-    /// Their Documents a second.
+    /// Their Documents per second.
     pub documents_per_s: Option<f64>,
-    /// Ok requests a second that met every limit of the objective by themselves.
+    /// Ok requests per second that individually met every limit of the objective.
     pub goodput_per_s: Option<f64>,
-    /// Failed requests among all.
+    /// Share of failed requests.
     pub error_rate: f64,
-    /// Requests in flight, the mean.
+    /// Mean number of requests in flight.
     pub in_flight: f64,
     /// Response time.
     pub mean_ms: Option<f64>,
@@ -104,13 +104,12 @@ pub struct Point {
     pub p95_ms: Option<f64>,
     /// The same.
     pub p99_ms: Option<f64>,
-    /// Mean time in each Executor, where responses tell it.
+    /// Mean time in each Executor, if responses report it.
     pub executors: Vec<ExecutorTime>,
-    /// By how many requests a second those in flight grew, from the first half of the trial to the
-    /// second, in terms of arrivals: a load is in balance up to a hundredth. Null for trials that
-    /// were too short to tell.
+    /// Growth of requests in flight from the first half of the trial to the second, per second and as a share
+    /// of arrivals: a load is in balance up to 0.01. Null for trials that were too short to tell.
     pub drift: Option<f64>,
-    /// Whether requests in flight still grew: then latencies tell of the length of the trial.
+    /// Whether requests in flight still grew: latencies then depend on the length of the trial.
     pub growing: bool,
 }
 
@@ -123,7 +122,7 @@ pub struct ExecutorTime {
     pub mean_ms: f64,
 }
 
-/// A figure that a Flow told of itself during a trial.
+/// One of the Flow's own metrics during a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerFigure {
     /// The Executor, one of its replicas (`encoder/rep-0`), the gateway, or `processes`.
@@ -134,7 +133,7 @@ pub struct ServerFigure {
     pub value: f64,
 }
 
-/// The last trial at a level that held.
+/// The last trial that passed at a level.
 pub fn confirmed(trials: &[TrialSummary], level: f64) -> Option<&TrialSummary> {
     trials.iter().rfind(|trial| trial.level == level && trial.outcome == TrialOutcome::Passed)
 }
@@ -143,23 +142,23 @@ pub fn confirmed(trials: &[TrialSummary], level: f64) -> Option<&TrialSummary> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Requests a second.
+    /// Requests per second.
     Rate,
     /// Clients that each wait for their response.
     Clients,
 }
 
-/// A load beyond what holds.
+/// A load above the sustained one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overload {
-    /// In terms of what holds: 1.2.
+    /// As a multiple of the sustained load: 1.2.
     pub factor: f64,
-    /// Arrivals a second, or clients.
+    /// Arrivals per second, or clients.
     pub level: f64,
-    /// Ok requests a second that met the objective by themselves; null where it was too short to tell.
+    /// Ok requests per second that individually met the objective; null if it was too short to tell.
     pub goodput_per_s: Option<f64>,
-    /// Failed requests among all.
+    /// Share of failed requests.
     pub error_rate: f64,
-    /// Why it tells of our own side more than of the Flow, where that is so.
+    /// Why it reflects the load generator rather than the Flow, if it does.
     pub reasons: Vec<Reason>,
 }

@@ -1,10 +1,10 @@
 //! The Universal Scalability Law: throughput over concurrency,
 //! `X(N) = λN / (1 + σ(N − 1) + κN(N − 1))` (N. J. Gunther, "Guerrilla Capacity Planning", 2007).
 //!
-//! λ is what one request at a time would make, σ the share that queues for something there is one of,
-//! κ what it costs that those at work have to agree. `N/X` is linear in `1/λ`, `σ/λ` and `κ/λ`, so the
-//! fit is a weighted linear regression without a search that could fail to converge, and intervals
-//! of the ratios are Fieller's, which hold for few points too.
+//! λ is the throughput of one request at a time, σ the share that queues for a single shared resource, κ the cost of
+//! coordination between concurrent requests. `N/X` is linear in `1/λ`, `σ/λ` and `κ/λ`, so the fit is a weighted
+//! linear regression without a search that could fail to converge, and intervals of the ratios are Fieller's, which
+//! are valid for few points too.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,33 +15,33 @@ use crate::stats::t_within;
 /// A fitted law.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usl {
-    /// Requests a second of a single one in flight.
+    /// Requests per second with a single one in flight.
     pub lambda: Estimate,
     /// Contention.
     pub sigma: Estimate,
     /// Coherency.
     pub kappa: Estimate,
-    /// How sure the intervals are: 0.95.
+    /// Confidence level of the intervals: 0.95.
     pub confidence: f64,
-    /// The concurrency with the most throughput; null where more is always better.
+    /// The concurrency with the highest throughput; null if throughput never falls.
     pub peak: Option<f64>,
     /// The smallest and the largest concurrency it was fitted to.
     pub measured: [f64; 2],
-    /// How many points.
+    /// Number of points.
     pub points: usize,
-    /// The relative error of a point, its standard deviation.
+    /// Standard deviation of a point's relative error.
     pub error: f64,
-    /// 1/λ, σ/λ, κ/λ, and the squares of how far they may be off together: what predictions are made of.
+    /// 1/λ, σ/λ, κ/λ and their covariance: predictions are derived from them.
     coefficients: [f64; 3],
     spread: [[f64; 3]; 3],
 }
 
-/// Rounds of reweighting: errors are relative, so weights depend on what is fitted.
+/// Rounds of reweighting: errors are relative, so weights depend on the fit.
 const ROUNDS: usize = 5;
 
 impl Usl {
-    /// Fits concurrencies and throughputs. `None` with fewer than four points, or when they do not
-    /// differ enough to tell three parameters.
+    /// Fits concurrencies and throughputs. `None` with fewer than four points, or if they differ too little to
+    /// determine three parameters.
     pub fn fit(points: &[(f64, f64)], confidence: f64) -> Option<Usl> {
         let points: Vec<(f64, f64)> =
             points.iter().copied().filter(|(n, x)| *n > 0.0 && *x > 0.0).collect();
@@ -53,7 +53,7 @@ impl Usl {
         for _ in 0..ROUNDS {
             let fitted = points.iter().map(|(n, x)| {
                 let y = value(&solved.0, *n);
-                // Where the line goes astray the point itself is the better scale.
+                // Where the line is far off, the point itself is the better scale.
                 if y > 0.1 * n / x { y } else { n / x }
             });
             weights = fitted.map(|y| 1.0 / (y * y)).collect();
@@ -68,9 +68,8 @@ impl Usl {
         let freedom = points.len() - 3;
         let (least, most) = (squares(&free), squares(&coefficients));
         let variance = most / freedom as f64;
-        // A value is in an interval when the best fit with it is not much worse than the best that is
-        // allowed, which is the best of all unless that one is negative somewhere. So what is estimated
-        // lies in its interval.
+        // A value is in an interval if the best fit with it is not much worse than the best allowed fit, which is the
+        // best of all unless that has a negative coefficient. So the estimate lies in its interval.
         let t = t_within(confidence, freedom.max(1) as f64);
         let reach = (most - least).max(0.0) + t * t * variance;
         let spread = inverse.map(|row| row.map(|cell| cell * reach));
@@ -114,7 +113,7 @@ impl Usl {
         self.lambda.value * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
     }
 
-    /// What a measurement at a concurrency will most probably give.
+    /// Predicts a measurement at a concurrency.
     pub fn predict(&self, n: f64) -> Estimate {
         let x = [1.0, n - 1.0, n * (n - 1.0)];
         let y = value(&self.coefficients, n);
@@ -155,8 +154,8 @@ fn solve(points: &[(f64, f64)], weights: &[f64]) -> Option<Solved> {
     Some((coefficients, inverse))
 }
 
-/// The inverse of a symmetric matrix, by cofactors; `None` when its points do not tell its
-/// parameters apart.
+/// The inverse of a symmetric matrix, by cofactors; `None` if it is singular, because the points cannot distinguish
+/// the parameters.
 fn inverted(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     let minor = |i: usize, j: usize| {
         let rows: Vec<usize> = (0..3).filter(|row| *row != i).collect();
@@ -173,8 +172,8 @@ fn inverted(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     Some(std::array::from_fn(|i| std::array::from_fn(|j| sign(i, j) * minor(j, i) / determinant)))
 }
 
-/// The best coefficients that are not below zero: one that would be is zero, and the others are
-/// fitted without it.
+/// The best non-negative coefficients: one that would be negative is set to zero, and the others are fitted without
+/// it.
 fn bounded(points: &[(f64, f64)], weights: &[f64], free: [f64; 3]) -> Option<[f64; 3]> {
     if free.iter().all(|coefficient| *coefficient >= 0.0) {
         return Some(free);
@@ -222,8 +221,8 @@ fn least_squares(points: &[(f64, f64)], weights: &[f64], kept: &[usize]) -> Opti
     Some(found)
 }
 
-/// The interval of a coefficient over the first (Fieller's theorem); `spread` holds the squares of how
-/// far coefficients may be off together.
+/// The interval of a coefficient divided by the first (Fieller's theorem); `spread` is the covariance of the
+/// coefficients, scaled to the confidence.
 fn fieller(of: &[f64; 3], spread: &[[f64; 3]; 3], index: usize) -> (f64, f64) {
     let (a, b) = (of[0], of[index]);
     let square = a * a - spread[0][0];
@@ -231,7 +230,7 @@ fn fieller(of: &[f64; 3], spread: &[[f64; 3]; 3], index: usize) -> (f64, f64) {
     let rest = b * b - spread[index][index];
     let root = half * half - square * rest;
     if square <= 0.0 || root < 0.0 {
-        // The denominator may be zero: nothing is known of the ratio.
+        // The denominator may be zero: nothing is known about the ratio.
         return (0.0, f64::INFINITY);
     }
     ((half - root.sqrt()) / square, (half + root.sqrt()) / square)
@@ -265,7 +264,7 @@ mod tests {
             let mut within = [0; 4];
             for seed in 0..200 {
                 let mut rng = Key::new(7).index(seed).rng();
-                // Twelve uniform numbers are as good as normal here.
+                // The sum of twelve uniform numbers is close enough to normal here.
                 let mut noise = || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
                 let points: Vec<(f64, f64)> = levels
                     .iter()
@@ -278,7 +277,7 @@ mod tests {
                 let next = law(30.0, 100.0, sigma, kappa) * (1.0 + 0.02 * noise());
                 within[3] += u32::from(fit.predict(30.0).contains(next));
             }
-            // 190 of 200, give or take three standard deviations.
+            // 190 of 200, within three standard deviations.
             for count in within {
                 assert!(count >= 180, "{within:?} of 200 with {sigma} and {kappa}");
             }
@@ -287,11 +286,11 @@ mod tests {
 
     #[test]
     fn parameters_are_never_negative_and_too_few_points_no_fit() {
-        // Better than linear, as a cache that warms up may look.
+        // Superlinear, as a cache that warms up may look.
         let points = [(1.0, 100.0), (2.0, 210.0), (4.0, 430.0), (8.0, 900.0), (16.0, 1850.0)];
         let fit = Usl::fit(&points, 0.95).expect("a fit");
         assert!(fit.sigma.value >= 0.0 && fit.kappa.value >= 0.0, "{fit:?}");
-        // What is at its bound is not known exactly because of that.
+        // An estimate at its bound still has an interval.
         for estimate in [fit.lambda, fit.sigma, fit.kappa] {
             assert!(estimate.contains(estimate.value), "{fit:?}");
         }

@@ -11,18 +11,18 @@ use crate::plan::{Plan, forecast};
 use crate::scenario::LoadedSuite;
 use crate::source;
 
-/// Reads suites as `run` would and tells all that is wrong with them. Nothing is sent.
+/// Reads suites as `run` would and reports all problems. Nothing is sent.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
     changes: Changes,
-    /// Print what the suite comes to: every default filled in, matrices and includes expanded,
-    /// secrets masked. It is a suite again.
+    /// Print the resolved configuration: every default filled in, matrices and includes expanded,
+    /// secrets masked. The output is a suite again.
     #[arg(long)]
     resolved: bool,
-    /// Also ask Flows that are running what their Documents are, and tell what does not fit.
+    /// Also query running Flows for their schemas, and report what does not fit.
     #[arg(long)]
     flow: bool,
 }
@@ -88,9 +88,9 @@ impl Args {
     }
 }
 
-/// A line for each variable: its name, type and value, and where that is from.
+/// One line per variable: its name, type and value, and where the value comes from.
 fn variables(suite: &LoadedSuite) -> String {
-    /// A longer value is cut, so that each stays on its line.
+    /// Longer values are truncated, so that each stays on its line.
     const CHARS_MAX: usize = 60;
     let shown = |text: &str| {
         let text = print::hide().mask(text).replace(char::is_control, " ");

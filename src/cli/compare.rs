@@ -22,7 +22,7 @@ A side is one result or several, each a report.json or a folder of them. A gate 
 much worse it may get: `p99 +10%`, `service.p50 +2ms`, `executor.indexer.p99 +10%`, `throughput -5%`, \
 `error_rate +0.1%` (points). Verdicts are wrong in 1 of 100 cases at most, over all gates together.
 
-Exit codes: 0 all gates held (or there were none); 1 one regressed; 2 the command line is wrong, or a \
+Exit codes: 0 all gates passed (or there were none); 1 one regressed; 2 the command line is wrong, or a \
 result cannot be read; 4 inconclusive, or not comparable; 5 a report could not be \
 written."
 )]

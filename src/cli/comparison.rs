@@ -1,4 +1,4 @@
-//! What the commands that compare results share: their options, a comparison and its exit code.
+//! Shared by the commands that compare results: options, comparing, and the exit code.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ pub(super) struct Judging {
     /// How much worse a metric may get, such as `p99 +10%`; can be repeated
     #[arg(long = "gate", value_name = "GATE")]
     pub(super) gates: Vec<Gate>,
-    /// What inconclusive gates lead to: exit code 4, a warning, or nothing
+    /// Effect of inconclusive gates: exit code 4, a warning, or nothing
     #[arg(long, value_enum, default_value = "fail", value_name = "POLICY")]
     inconclusive: Policy,
     /// The noise profile of this machine, from `flowbench noise` [default: noise.json beside the base]
     #[arg(long, value_name = "FILE")]
     pub(super) noise: Option<PathBuf>,
-    /// Compare results that should not be compared, and say so in every report
+    /// Compare results that should not be compared, and note it in every report
     #[arg(long)]
     pub(super) force: bool,
 }
@@ -41,7 +41,7 @@ pub(super) struct Judging {
 /// Where a comparison is written, and in which formats.
 #[derive(Debug, clap::Args)]
 pub(super) struct OutputArgs {
-    /// [default: by the ending of the output's name; without -o terminal]
+    /// [default: by the output's file extension, or terminal without -o]
     #[arg(long, short, value_enum)]
     format: Option<Kind>,
     /// Write into this file, and print as well; can be repeated
@@ -110,8 +110,8 @@ impl<'a> Baseline<'a> {
         Ok(Some(Baseline { results, noise, judging }))
     }
 
-    /// Compares a run with it, writes the comparison in all formats into the run's folder, and returns
-    /// it with their paths. If a run has `only` some of the scenarios, the others are not missed.
+    /// Compares a run with it, writes the comparison in all formats into the run's folder, and returns it with
+    /// their paths. If only some scenarios were run (`only`), the others do not count as missing.
     pub(super) fn judge(
         mut self,
         summary: Summary,
@@ -177,11 +177,11 @@ impl From<&CompareError> for Problem {
     fn from(error: &CompareError) -> Problem {
         let help = match error {
             CompareError::Incomparable(_) => {
-                "\n  = help: measure both sides alike (`flowbench gate` does), or compare all the same \
-                 with --force"
+                "\n  = help: measure both sides the same way (as `flowbench gate` does), or \
+                 compare anyway with --force"
             }
             CompareError::TighterThanNoise(_) => {
-                "\n  = help: such a gate would be decided by luck; --force judges it all the same"
+                "\n  = help: such a gate would be decided by chance; --force evaluates it anyway"
             }
             _ => "",
         };
@@ -203,8 +203,8 @@ impl OutputArgs {
             Some("xml") => Ok(Kind::Junit),
             Some("txt") => Ok(Kind::Terminal),
             _ => Err(Problem::usage(format_args!(
-                "--output: what format is `{}`? Name it .md, .html, .json, .xml or .txt, or say \
-                 --format",
+                "--output: unknown format of `{}`; name it .md, .html, .json, .xml or .txt, or \
+                 use --format",
                 path.display()
             ))),
         };
@@ -236,7 +236,7 @@ impl OutputArgs {
         self.write(files, |format, out| report::compare::write(comparison, format, out))
     }
 
-    /// The same for anything that can be written in these formats.
+    /// Like [`Self::write_comparison`], for anything that can be written in these formats.
     pub(super) fn write(
         &self,
         files: &[(PathBuf, CompareFormat)],

@@ -10,7 +10,7 @@ use crate::run::response_memory;
 use crate::units::{ByteSize, Span};
 use crate::wire::{Address, Protocol};
 
-/// Everything but the address itself, which each command takes in its own place.
+/// Everything but the address itself, which each command takes separately.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
@@ -33,10 +33,10 @@ pub(super) struct Connection {
     /// Certificates to trust besides the system's, PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Our own certificate, PEM; goes with --key
+    /// Client certificate, PEM; requires --key
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// Our own private key, PEM; goes with --cert
+    /// Private key of the client, PEM; requires --cert
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Name that the Flow's certificate must be for, instead of the address's host
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     /// Do not verify the Flow's certificate
     #[arg(long)]
     insecure: bool,
-    /// A header to send along, over gRPC as metadata; can be repeated
+    /// A header to send, over gRPC as metadata; can be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
     headers: Vec<String>,
     /// The family of DocArray the Flow was built with: v1 (before 0.30), v2, or ask the Flow

@@ -61,7 +61,7 @@ enum Engine {
     Slurm,
 }
 
-/// What a ConfigMap holds, less than Kubernetes' limit of 1 MiB by what surrounds it.
+/// The most bytes in a ConfigMap: Kubernetes' limit of 1 MiB minus room for the rest of the object.
 const CONFIG_MAP_BYTES_MAX: u64 = 1_000_000;
 
 pub(super) fn main(args: Args) -> Exit {
@@ -77,7 +77,7 @@ fn tell(args: &Args) -> Result<(), Problem> {
     })
 }
 
-/// A name as Kubernetes wants it: letters, digits and hyphens, at most 40 here.
+/// A valid Kubernetes name: letters, digits and hyphens, here at most 40.
 fn name_of(plan: &Plan) -> String {
     let name = plan.secrets.mask(&plan.name).to_lowercase();
     let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
@@ -88,7 +88,7 @@ fn name_of(plan: &Plan) -> String {
     }
 }
 
-/// The options of each part after the suite, each a word.
+/// The options of each part after the suite, one per word.
 fn words(args: &Args) -> Vec<String> {
     let sets = args.changes.sets();
     let sets = sets.flat_map(|(key, value)| ["--set".into(), format!("{key}={value}")]);
@@ -102,7 +102,7 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
     let base = args.file.parent().unwrap_or(Path::new(""));
     let (mut data, mut items, mut elsewhere) = (Map::new(), Vec::new(), Vec::new());
     let mut room = CONFIG_MAP_BYTES_MAX;
-    // What was downloaded here, each part downloads for itself.
+    // Each part downloads these files itself.
     let cache = cache();
     for path in plan.files_read(suite).into_iter().filter(|path| !path.starts_with(&cache)) {
         let below = path.strip_prefix(base).ok().and_then(Path::to_str);
@@ -112,7 +112,7 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
             continue;
         };
         room -= text.len() as u64;
-        // Keys of a ConfigMap have no folders; the volume puts them back.
+        // Keys of a ConfigMap cannot contain folders; the volume restores them.
         let key = format!("file-{}", data.len());
         items.push(json!({"key": key, "path": below}));
         data.insert(key, text.into());
@@ -128,7 +128,7 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
         "metadata": {"name": name, "labels": labels},
         "data": data,
     });
-    // With a name for each pod, before it is ready: it is when it has met the others.
+    // Publishes a name for each pod before it is ready, because it only becomes ready after meeting the others.
     let service = json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -253,7 +253,7 @@ fn slurm(args: &Args, plan: &Plan) -> String {
     )
 }
 
-/// A word of a shell.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:".contains(c);
     match !word.is_empty() && word.chars().all(plain) {

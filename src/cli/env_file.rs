@@ -1,14 +1,14 @@
-//! Files of `--env-file`: variables of the environment, one a line, as Docker and dotenv have them.
+//! Files of `--env-file`: environment variables, one per line, in the format of Docker and dotenv.
 
 use std::path::Path;
 
 use super::problem::Problem;
 use crate::text;
 
-/// The variables of a file, in its order.
+/// The variables of a file, in order.
 ///
 /// # Errors
-/// When it cannot be read, or a line is none. The line itself is not shown: it may be a secret.
+/// If the file cannot be read, or a line is invalid. The line is not shown: it may be a secret.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, Problem> {
     let shown = path.display();
     let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, Problem> {
     })
 }
 
-/// What is wrong with a line.
+/// An invalid line.
 #[derive(Debug, PartialEq, Eq)]
 struct Wrong {
     line: usize,
@@ -53,7 +53,7 @@ fn variables(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     Ok(found)
 }
 
-/// A value without its quotes and without the comment after it.
+/// A value without its quotes and any comment after it.
 fn value_of(text: &str) -> Result<String, &'static str> {
     let (quote, rest) = match text.chars().next() {
         Some(quote @ ('\'' | '"')) => (quote, &text[1..]),

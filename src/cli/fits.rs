@@ -1,5 +1,5 @@
-//! Whether the Documents of a suite fit the schemas of its Flows: those of embedded ones are known, others
-//! tell theirs.
+//! Checks whether the Documents of a suite fit the schemas of its Flows: those of embedded Flows are known,
+//! others are asked for theirs.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,11 +15,11 @@ use crate::source::{Problem, Problems, Spot};
 use crate::units::nearest;
 use crate::wire::{Misfit, Protocol, Schemas};
 
-/// Tells of the first Document of each step that does not fit the schema of its endpoint. With `ask`, Flows
-/// that are running are asked for their schemas; one that cannot be reached or tells none is said to be so.
+/// Reports the first Document of each step that does not fit the schema of its endpoint. With `ask`, running
+/// Flows are asked for their schemas; it is noted if one cannot be reached or has none.
 ///
 /// # Errors
-/// What does not fit, at its place in the file.
+/// Documents that do not fit, at their place in the file.
 pub(super) async fn check(suite: &LoadedSuite, plan: &Plan, ask: bool) -> Result<(), Problems> {
     let mut told: HashMap<(usize, Protocol), Arc<Schemas>> = HashMap::new();
     let mut problems: Vec<Problem> = Vec::new();
@@ -64,18 +64,18 @@ async fn schemas(plan: &Plan, scenario: &Scenario, ask: bool) -> Arc<Schemas> {
     match Client::new(config.clone()).open().await {
         Ok(session) => {
             if session.schemas().is_empty() {
-                print::tell(format_args!("note: {} tells no schemas", config.target));
+                print::tell(format_args!("note: {} reports no schemas", config.target));
             }
             session.schemas().clone()
         }
         Err(error) => {
-            print::tell(format_args!("note: {} was not asked: {error}", config.target));
+            print::tell(format_args!("note: {} was not queried: {error}", config.target));
             Arc::default()
         }
     }
 }
 
-/// Where the generator stands that a step takes its Documents from.
+/// The position of the generator that a step takes its Documents from.
 fn place<'a>(suite: &'a LoadedSuite, at: Spot<'a>, of_step: Spot<'a>, post: &Post) -> Spot<'a> {
     let own = of_step.key("documents");
     let given = if own.node().is_some() { own } else { at.key("documents") };
@@ -87,7 +87,7 @@ fn place<'a>(suite: &'a LoadedSuite, at: Spot<'a>, of_step: Spot<'a>, post: &Pos
 
 fn tell(unfit: &Unfit, at: Spot<'_>, post: &Post, problems: &mut Vec<Problem>) {
     let misfit = &unfit.misfit;
-    // Down to the field, as far as the suite says it.
+    // Narrow the position down to the field, as far as the suite has it.
     let missing = matches!(misfit, Misfit::Missing { .. });
     let mut place = at;
     let mut key = None;
@@ -117,7 +117,7 @@ fn tell(unfit: &Unfit, at: Spot<'_>, post: &Post, problems: &mut Vec<Problem>) {
     }
     place.problem(problems, format!("endpoint `{}`: {unfit}", post.on), |problem| {
         match misfit.known() {
-            // What there is, the message has already.
+            // The message already lists the known fields.
             Some((name, known)) => match nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
                 None => problem,

@@ -62,7 +62,7 @@ pub(super) fn create(folder: &Path) -> Result<(), Problem> {
     std::fs::create_dir_all(folder).map_err(|error| not_created(folder, &error))
 }
 
-/// Writes all reports into a folder, and gives their paths.
+/// Writes all reports into a folder, and returns their paths.
 pub(super) fn write(folder: &Path, summary: &Summary) -> Result<Vec<PathBuf>, FilesError> {
     let one = |(name, format): &(&str, Format)| {
         let path = folder.join(name);
@@ -74,7 +74,7 @@ pub(super) fn write(folder: &Path, summary: &Summary) -> Result<Vec<PathBuf>, Fi
 /// The problem that the folder of `--out` cannot be created or listed.
 pub(super) fn not_created(folder: &Path, error: &io::Error) -> Problem {
     let folder = folder.display();
-    let text = format!("error: --out: cannot make the folder `{folder}`: {error}");
+    let text = format!("error: --out: cannot create the folder `{folder}`: {error}");
     Problem::new(Exit::NotWritten, text)
 }
 
@@ -84,7 +84,7 @@ pub(super) fn saved_over(path: &Path) -> Problem {
     Problem::usage(format_args!("`save`: `{path}` is a report of this run; save into another file"))
 }
 
-/// Refuses `save` into a folder of results where they have names of their own.
+/// Rejects `save` into a folder of results under the name of one of its files.
 pub(super) fn refuse_saves(plan: &Plan, folder: &Path) -> Result<(), Problem> {
     let is_report = |path: &&Path| {
         path.parent().and_then(|parent| parent.canonicalize().ok()) == folder.canonicalize().ok()

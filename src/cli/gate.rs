@@ -31,10 +31,10 @@ Examples:
   -o gate.md -o gate.xml
 
 Runs the suite on both Flows in turns (A B B A …), each time with the same requests at the same times, \
-until all gates are decided, and repeats what looks like a regression before it says so. Both sides \
-see the same machine at the same time: no baseline can be too old or from another machine.
+until all gates are decided, and confirms apparent regressions with fresh runs. Both sides run on the same \
+machine at the same time: no baseline can be outdated or from another machine.
 
-Exit codes: 0 all gates held; 1 one regressed; 2 the file or the command line is wrong; 3 a target \
+Exit codes: 0 all gates passed; 1 one regressed; 2 the file or the command line is wrong; 3 a target \
 could not be reached or started; 4 inconclusive; 5 a report could not be written; 130 interrupted.")]
 pub(super) struct Args {
     /// The suite: a YAML file that has both Flows
@@ -76,7 +76,7 @@ pub(super) async fn main(args: Args) -> Exit {
 async fn run(args: &Args) -> Result<Exit, Problem> {
     if args.judging.gates.is_empty() {
         return Err(Problem::usage(
-            "--gate is missing: say what must hold, such as --gate 'p99 +10%'",
+            "--gate is missing: set the allowed change, such as --gate 'p99 +10%'",
         ));
     }
     let part = args.parts.connected()?;
@@ -118,9 +118,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     }
     let decided = decided.map(|mut comparison| {
         if args.base_flow == args.candidate_flow {
-            comparison
-                .notes
-                .push("Both sides are the same Flow: whatever differs is noise.".into());
+            comparison.notes.push("Both sides are the same Flow: any difference is noise.".into());
         }
         rounds.show(&comparison);
         comparison
@@ -145,12 +143,12 @@ fn refuse_tight(
     });
     tight.map_or(Ok(()), |tight| {
         Err(Problem::usage(format_args!(
-            "{tight}\n  = help: such a gate would be decided by luck; --force judges it all the same"
+            "{tight}\n  = help: such a gate would be decided by chance; --force evaluates it anyway"
         )))
     })
 }
 
-/// Runs of both sides, made in turns.
+/// Runs of both sides, alternating.
 struct Rounds<'a> {
     args: &'a Args,
     plans: &'a [Plan; 2],
@@ -164,7 +162,7 @@ struct Rounds<'a> {
     started: Instant,
     /// Duration of the longest round so far.
     longest: Duration,
-    /// Who looks meanwhile sees each run, and what was found so far.
+    /// Shows each run, and the result so far, in live views.
     board: Option<Arc<Board>>,
 }
 
@@ -214,7 +212,7 @@ impl Rounds<'_> {
         Ok(found)
     }
 
-    /// Shows what was found so far.
+    /// Shows the result so far.
     fn show(&self, found: &Comparison) {
         if let Some(board) = &self.board {
             board.found(Found::Comparison(Arc::new(found.clone())));
@@ -272,7 +270,7 @@ impl Rounds<'_> {
                         return Ok(false);
                     }
                     if !self.args.quiet {
-                        print::tell(format_args!("made again: {reason}"));
+                        print::tell(format_args!("repeated: {reason}"));
                     }
                 }
                 _ => {

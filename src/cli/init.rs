@@ -56,36 +56,37 @@ impl Args {
 /// A suite for the Flow at an address.
 async fn of_running(address: &str) -> Result<String, Problem> {
     let target: Target = address.parse().map_err(|error| {
-        Problem::usage(format_args!("`{address}` is no address of a Flow: {error}"))
+        Problem::usage(format_args!("`{address}` is not an address of a Flow: {error}"))
     })?;
     let session = Client::new(ClientConfig::new(target)).open().await;
     let session = session.map_err(|error| {
-        Problem::new(Exit::Unreachable, format!("error: {address} could not be asked: {error}"))
+        Problem::new(Exit::Unreachable, format!("error: {address} could not be queried: {error}"))
     })?;
     let info = session.info();
     if info.jina.is_none() && info.docarray.is_none() && session.schemas().is_empty() {
         let message = format!(
-            "error: {address} does not answer as a Flow does: it tells neither its version nor its endpoints\n\
-             help: check the address and the port; for an HTTP server that is no Flow, write a suite with \
-             `request: {{path: /…}}`"
+            "error: {address} does not respond like a Flow: it reports neither its version nor its \
+             endpoints\n\
+             help: check the address and the port; for an HTTP server that is not a Flow, write a suite \
+             with `request: {{path: /…}}`"
         );
         return Err(Problem::new(Exit::Unreachable, message));
     }
     Ok(starter_of(address, session.schemas()))
 }
 
-/// What the file of a Flow tells, for a suite at a path.
+/// What a Flow's file reveals, for a suite at this path.
 fn of_file(path: &Path, suite: &Path) -> Result<FlowFacts, Problem> {
     let text = text::read(path, text::CONFIG_BYTES_MAX).map_err(|error| {
         Problem::usage(format_args!("could not read `{}`: {error}", path.display()))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    // Of what an Executor's files cannot tell, the suite has guesses.
+    // Files that cannot be read are skipped; the suite then has guesses.
     let files = |file: &Path| text::read(&folder.join(file), text::CONFIG_BYTES_MAX).ok();
     let env = |name: &str| std::env::var(name).ok();
     let facts = FlowFacts::read_with(&path.display().to_string(), text, &env, &files);
     let facts = facts.map_err(|problems| Problem::from(&problems))?;
-    // Paths in a suite are relative to it.
+    // Paths in a suite are relative to its folder.
     let beside = suite.parent().unwrap_or(Path::new(""));
     let file = match path.strip_prefix(beside) {
         Ok(file) => file.to_owned(),
@@ -110,7 +111,7 @@ async fn write(args: &Args) -> Result<(), Problem> {
         return print::text_out(text);
     }
     let name = path.display();
-    // The file may be somebody's work.
+    // An existing file may be someone's work.
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| match error
             .kind()

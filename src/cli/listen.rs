@@ -1,7 +1,8 @@
-//! `--listen`: a run as a page and as metrics, while it goes on.
+//! `--listen`: a page and metrics about a run while it goes on.
 //!
-//! It is served by a thread of its own, to this machine only unless that was asked for: then everybody has to know a
-//! token. No other page may read it or end the run: requests with a foreign `Host` or `Origin` are refused.
+//! They are served on a separate thread, only to this machine unless requested otherwise: then every client
+//! needs a token. No other page may read the data or end the run: requests with a foreign `Host` or `Origin`
+//! are refused.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,7 @@ use crate::report::{self, live};
 use crate::run::Board;
 use crate::units::same_secret;
 
-/// Connections at a time: a browser has six, a Prometheus server one.
+/// Maximum number of connections: a browser opens six, a Prometheus server one.
 const CONNECTIONS_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -38,16 +39,16 @@ pub(super) struct ListenArgs {
     listen_anywhere: bool,
 }
 
-/// A board that is served.
+/// Serves a board.
 struct Service {
     board: Arc<Board>,
     port: u16,
-    /// Needed to see anything, where others than this machine may ask.
+    /// Required from every client, if other machines have access.
     token: Option<String>,
 }
 
 impl ListenArgs {
-    /// Serves a board, if that was asked for; gives where.
+    /// Serves a board, if requested; returns its address.
     pub(super) fn serve(&self, board: &Arc<Board>) -> Result<Option<String>, Problem> {
         let Some(address) = self.listen else { return Ok(None) };
         if !address.ip().is_loopback() && !self.listen_anywhere {
@@ -83,7 +84,7 @@ impl ListenArgs {
     }
 }
 
-/// Lets pages that are open take over the result of a run that is over.
+/// Gives open pages time to fetch the result after the end of a run.
 pub(super) async fn last_look(board: &Board) {
     const TIME: std::time::Duration = std::time::Duration::from_millis(1500);
     if board.is_looked_at() {
@@ -158,7 +159,7 @@ impl Service {
         }
     }
 
-    /// Refuses who may not ask.
+    /// Rejects unauthorized requests.
     fn admit(&self, request: &Request<Incoming>) -> Result<(), (StatusCode, &'static str)> {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(token) = &self.token {
@@ -176,7 +177,7 @@ impl Service {
                 Err((StatusCode::UNAUTHORIZED, "the token is missing"))
             };
         }
-        // A page of somebody else may have a name of its own point here, or send us a form.
+        // A foreign page may point its own host name to us (DNS rebinding), or submit a form.
         let host = text(header::HOST).unwrap_or_default();
         if !self.is_here(host) {
             return Err((StatusCode::FORBIDDEN, "ask at 127.0.0.1 or localhost"));
@@ -190,7 +191,7 @@ impl Service {
         Ok(())
     }
 
-    /// Whether a host and port are ours.
+    /// Whether a host and port refer to this server.
     fn is_here(&self, host: &str) -> bool {
         let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
         let name = name.trim_start_matches('[').trim_end_matches(']');
@@ -199,7 +200,7 @@ impl Service {
         is_loopback && port.parse() == Ok(self.port)
     }
 
-    /// One event for each change, and a last one when the run is over.
+    /// One event per change, and a last one when the run is over.
     fn events(&self) -> Response<Body> {
         self.board.look();
         let board = self.board.clone();
@@ -212,7 +213,7 @@ impl Service {
                 Some((shown, (changes, false)))
             });
         let changes = news.map(move |shown| {
-            // Who listens looks.
+            // An open event stream counts as looking.
             if !shown.over {
                 board.touch();
             }
@@ -229,13 +230,13 @@ impl Service {
     }
 }
 
-/// What a client that accepts all this gets as metrics, and its media type.
+/// The metrics format for a client that accepts these types, and its media type.
 fn wanted(accepts: &str) -> (Exposition, &'static str) {
     const FAMILY: &str = "proto=io.prometheus.client.metricfamily";
     let mut types = accepts.split(',').map(|one| one.to_ascii_lowercase().replace([' ', '"'], ""));
     let is_protobuf =
         |one: String| one.starts_with("application/vnd.google.protobuf") && one.contains(FAMILY);
-    // Prometheus names it only where native histograms are switched on.
+    // Prometheus asks for protobuf only if native histograms are enabled.
     if types.any(is_protobuf) {
         let kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
         return (Exposition::Protobuf, kind);

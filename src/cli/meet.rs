@@ -1,4 +1,4 @@
-//! `--part`, `--meet` and what belongs to them: how several processes send a load together.
+//! `--part`, `--meet` and related options: several processes send a load together.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::plan::Plan;
 use crate::run::{self, RunError, member};
 use crate::units::{Part, Span};
 
-/// Where all parts find the token.
+/// The variable with the token that all parts share.
 pub(super) const TOKEN: &str = "FLOWBENCH_MEET_TOKEN";
 
-/// The port of the meeting point, where each part has an address of its own.
+/// The default port of the meeting point, for parts that have their own addresses.
 pub(super) const PORT: u16 = 4747;
 
 #[derive(Debug, clap::Args)]
@@ -50,12 +50,12 @@ pub(super) struct Parts {
     meet_key: Option<PathBuf>,
 }
 
-/// Where the parts meet.
+/// Where parts meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MeetWord {
     /// At this host and port.
     Given(String, u16),
-    /// Where the engine has its first host.
+    /// On the first host that the engine reports.
     Auto,
 }
 
@@ -94,12 +94,12 @@ impl FromStr for MeetWord {
 }
 
 impl Parts {
-    /// The part that this process is.
+    /// The part that this process sends.
     pub(super) fn part(&self) -> Result<Part, Problem> {
         self.part.map_or(Ok(Part::WHOLE), PartWord::part)
     }
 
-    /// The same for a command whose results cannot be merged afterwards.
+    /// Like `part`, for a command whose results cannot be merged afterwards.
     pub(super) fn connected(&self) -> Result<Part, Problem> {
         let part = self.part()?;
         match part.is_whole() || self.meet.is_some() {
@@ -111,7 +111,7 @@ impl Parts {
         }
     }
 
-    /// Does what part 1 does, if this is another one; whether it was.
+    /// Follows part 1, if this is another part; returns whether it was.
     pub(super) async fn follow(
         plans: &[Plan],
         meeting: Option<&Meeting>,
@@ -132,12 +132,12 @@ impl Parts {
         }
     }
 
-    /// Whether the result is that of the whole, and this process has it.
+    /// Whether this process has the result of the whole load.
     pub(super) fn has_the_whole(&self, part: Part) -> bool {
         part.is_whole() || self.meet.is_some() && part.number() == 1
     }
 
-    /// Meets the other parts, if that was asked for.
+    /// Meets the other parts, if requested.
     pub(super) async fn meeting(
         &self,
         command: &'static str,
@@ -196,7 +196,7 @@ fn no_token(what: &str) -> Problem {
     ))
 }
 
-/// The problem that parts do not begin together.
+/// The problem that the parts cannot meet or begin together.
 pub(super) fn problem(error: &MeetError, stop: &Stop) -> Problem {
     let exit = match error {
         _ if stop.drain.is_cancelled() => Exit::Interrupted,
@@ -233,7 +233,7 @@ enum NoPlace {
     Pod { found: String, index: String },
 }
 
-/// Where part 1 is, by what engines say.
+/// The address of part 1, from the variables of engines.
 fn found(variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), NoPlace> {
     if variable("SLURM_ARRAY_TASK_ID").is_some() {
         return Err(NoPlace::Array);
@@ -242,7 +242,7 @@ fn found(variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), NoP
         let Some(list) = variable(name) else { continue };
         let host = first_host(&list);
         let host = host.ok_or_else(|| NoPlace::Hosts { variable: name, found: list.clone() })?;
-        // Jobs that share a host have ports of their own, below those that the system gives to others.
+        // Jobs on the same host get different ports, below the ephemeral range.
         let job = variable("SLURM_JOB_ID").and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
         return Ok((host, 10_000 + (job % 20_000) as u16));
     }
@@ -250,13 +250,13 @@ fn found(variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), NoP
         let pod = variable("HOSTNAME").unwrap_or_default();
         let job = pod.strip_suffix(&format!("-{index}"));
         let job = job.ok_or_else(|| NoPlace::Pod { found: pod.clone(), index: index.clone() })?;
-        // The headless Service is named like the Job.
+        // The headless Service has the same name as the Job.
         return Ok((format!("{job}-0.{job}"), PORT));
     }
     Err(NoPlace::Unknown)
 }
 
-/// The first host of a list as Slurm writes it: `n1`, `n[1-4,7],m3`, `rack[1-2]n[01-16]`.
+/// The first host of a list in Slurm's notation: `n1`, `n[1-4,7],m3`, `rack[1-2]n[01-16]`.
 fn first_host(list: &str) -> Option<String> {
     let mut host = String::new();
     let mut rest = list;

@@ -58,7 +58,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     Ok(of_run(&summary))
 }
 
-/// The journals that a path leads to.
+/// The journals at a path.
 fn found(path: &Path) -> Result<Vec<PathBuf>, Problem> {
     let problem = |error: std::io::Error| {
         Problem::usage(format_args!("cannot read `{}`: {error}", path.display()))

@@ -69,7 +69,7 @@ enum Command {
     Deploy(deploy::Args),
     /// Compare results and check them against gates.
     Compare(compare::Args),
-    /// Run a suite on two Flows in turns and check one against the other.
+    /// Run a suite on two Flows in turns and compare one with the other.
     Gate(gate::Args),
     /// Measure run-to-run variation (A/A) on this machine.
     Noise(noise::Args),
@@ -91,9 +91,9 @@ enum Command {
     Post(post::Args),
     /// Send a GraphQL mutation to a Flow.
     Mutate(mutate::Args),
-    /// Wait until a Flow answers, and say what it is.
+    /// Wait until a Flow responds, and describe it.
     Ready(ready::Args),
-    /// Start a Flow inside this process, for others to talk to.
+    /// Start a Flow inside this process, for other clients.
     Serve(serve::Args),
     /// Check how precisely this machine can measure.
     Selftest(selftest::Args),
@@ -199,6 +199,6 @@ fn point_to_suite(error: &mut clap::Error) {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // If it cannot be raised, it stays as it is, and loads are compared with that.
+    // If the limit cannot be raised, it stays, and loads are checked against it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -85,7 +85,7 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
             if bad > args.runs {
                 given_up = Some(reason);
             } else if !args.quiet {
-                print::tell(format_args!("{}: made again: {reason}", saved.label));
+                print::tell(format_args!("{}: repeated: {reason}", saved.label));
             }
             continue;
         }
@@ -146,7 +146,7 @@ fn prepare(folder: &Path) -> Result<(), Problem> {
         entries.flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "json"));
     if taken {
         return Err(Problem::usage(format_args!(
-            "--out: `{}` holds results already; remove them, or name another folder",
+            "--out: `{}` already contains results; remove them, or name another folder",
             folder.display()
         )));
     }
@@ -154,8 +154,7 @@ fn prepare(folder: &Path) -> Result<(), Problem> {
 }
 
 fn tell(noise: &Noise, path: &Path, out: &mut dyn Write) -> io::Result<()> {
-    let runs = noise.runs;
-    writeln!(out, "{:44}{:>14}{:>20}", "", "runs differ by", format!("{runs} v. {runs} can tell"))?;
+    writeln!(out, "{:44}{:>14}{:>20}", "", "std. deviation", "detectable change")?;
     for scenario in &noise.scenarios {
         writeln!(out, "{}", scenario.name)?;
         for metric in &scenario.metrics {

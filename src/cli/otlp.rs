@@ -1,7 +1,7 @@
 //! `--otlp`: metrics pushed to an OpenTelemetry receiver once a second.
 //!
-//! A thread of its own reads what the board shows and sends it. Whatever the receiver does, or does not, is told at the
-//! end and ends no load.
+//! A separate thread reads the board and sends its figures. Failures of the receiver never end a load; they are
+//! reported when the run is over.
 
 use std::error::Error;
 use std::fmt;
@@ -33,25 +33,25 @@ use crate::report::otlp;
 use crate::run::Board;
 use crate::wire::{Protocol, Target};
 
-/// How often metrics are pushed.
+/// The interval between pushes.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long a push may take.
+/// The timeout of a push.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take when the run is over and somebody waits.
+/// The timeout of a push after the end of the run, when someone is waiting.
 const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the end of the thread is waited for.
+/// How long to wait for the thread to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a receiver may answer.
+/// Maximum size of a receiver's response in bytes.
 const BYTES_MAX: usize = 64 << 10;
 
-/// The variable that all OpenTelemetry programs read headers from: `name=value,name=value`, percent-encoded.
+/// The variable from which all OpenTelemetry programs read headers: `name=value,name=value`, percent-encoded.
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
-/// The variable with the certificate that a receiver's is verified against.
+/// The variable with the CA certificate used to verify the receiver's.
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -100,7 +100,7 @@ impl FromStr for Receiver {
             return Err(NoReceiver::Password);
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(none)?;
-        // The library takes `host:` and `host:port` for ports.
+        // The `http` crate accepts `host:` and `host:port` as ports.
         if authority.len() > host.len() && uri.port_u16().is_none_or(|port| port == 0) {
             return Err(none());
         }
@@ -134,7 +134,7 @@ impl fmt::Display for Receiver {
     }
 }
 
-/// Why a text is no header that can be set.
+/// Why a text is not a valid header.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum NoHeader {
     #[error("expected a name and a value, as in `authorization=Bearer TOKEN`")]
@@ -173,13 +173,13 @@ impl FromStr for Header {
 }
 
 impl OtlpArgs {
-    /// Begins to push what a board shows, if that was asked for.
+    /// Starts pushing the figures of a board, if requested.
     pub(super) fn start(&self, board: &Arc<Board>) -> Result<Option<Push>, Problem> {
         let Some(receiver) = self.otlp.clone() else { return Ok(None) };
         let mut headers = HeaderMap::new();
         for Header(name, value) in of_environment()?.iter().chain(&self.otlp_header) {
             let text = value.to_str().unwrap_or_default();
-            // Of `Bearer TOKEN`, the token is the secret.
+            // In `Bearer TOKEN`, the token is the secret.
             print::hide().add(text);
             text.split(' ').skip(1).for_each(|word| print::hide().add(word));
             headers.insert(name.clone(), value.clone());
@@ -195,7 +195,7 @@ impl OtlpArgs {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
             let _ = done.send(runtime.block_on(push(&board, sender, &ended)));
-            // A name that does not resolve holds nobody up.
+            // Do not wait for a name that does not resolve.
             runtime.shutdown_background();
         });
         thread.map_err(|error| wrong(&NoSender::Thread(error)))?;
@@ -203,7 +203,7 @@ impl OtlpArgs {
     }
 }
 
-/// Headers that the environment has for all OpenTelemetry programs.
+/// Headers from the environment, which all OpenTelemetry programs share.
 fn of_environment() -> Result<Vec<Header>, Problem> {
     let Ok(text) = std::env::var(HEADERS) else { return Ok(Vec::new()) };
     let header = |pair: &str| {
@@ -214,7 +214,7 @@ fn of_environment() -> Result<Vec<Header>, Problem> {
     text.split(',').filter(|pair| !pair.trim().is_empty()).map(header).collect()
 }
 
-/// Metrics on their way to a receiver.
+/// A running push to a receiver.
 pub(super) struct Push {
     receiver: Receiver,
     stop: CancellationToken,
@@ -222,7 +222,7 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// Pushes once more, and says what did not arrive.
+    /// Pushes once more, and reports failed pushes.
     pub(super) async fn finish(self) {
         self.stop.cancel();
         let receiver = &self.receiver;
@@ -236,7 +236,7 @@ impl Push {
     }
 }
 
-/// What became of the pushes.
+/// The outcome of all pushes.
 #[derive(Debug, Default)]
 struct Told {
     pushes: u64,
@@ -245,7 +245,7 @@ struct Told {
     problem: Option<String>,
 }
 
-/// Why a push did not arrive.
+/// Why a push failed.
 #[derive(Debug, thiserror::Error)]
 enum PushError {
     #[error("could not be reached: {0}")]
@@ -262,7 +262,7 @@ enum PushError {
     Partly(String),
 }
 
-/// Pushes until it is to stop, and once more then.
+/// Pushes until it is stopped, and then once more.
 async fn push(board: &Board, mut sender: Sender, stop: &CancellationToken) -> Told {
     let mut told = Told::default();
     let mut tick = interval(EVERY);
@@ -291,7 +291,7 @@ async fn push(board: &Board, mut sender: Sender, stop: &CancellationToken) -> To
             if let Err(error) = sent {
                 told.failed += 1;
                 told.problem.get_or_insert_with(|| error.to_string());
-                // Who did not answer up to the end is not asked again.
+                // After a failed push at the end, do not try again.
                 if stop.is_cancelled() {
                     return told;
                 }
@@ -303,7 +303,7 @@ async fn push(board: &Board, mut sender: Sender, stop: &CancellationToken) -> To
     }
 }
 
-/// Why nothing can be sent.
+/// Why no sender could be set up.
 #[derive(Debug, thiserror::Error)]
 enum NoSender {
     #[error(transparent)]
@@ -314,13 +314,13 @@ enum NoSender {
     Thread(#[source] io::Error),
 }
 
-/// What sends a message.
+/// Sends messages.
 enum Sender {
     Http { client: reqwest::Client, url: String, headers: HeaderMap },
     Grpc { config: Box<ClientConfig>, headers: HeaderMap, open: Option<Open> },
 }
 
-/// A connection that is open, as long as it is.
+/// An open connection, until it breaks.
 struct Open(
     Grpc<Channel>,
     #[expect(dead_code, reason = "it ends when it is dropped")] AbortOnDropHandle<()>,
@@ -424,14 +424,14 @@ async fn export(
     grpc.ready().await.map_err(|error| PushError::Unreachable(chain(&error)))?;
     let answer = grpc.unary(request, PathAndQuery::from_static(EXPORT), codec).await;
     let answer = answer.map_err(|status| match std::error::Error::source(&status) {
-        // The connection broke, or is none of HTTP/2.
+        // The connection broke, or does not speak HTTP/2.
         Some(source) => PushError::Unreachable(chain(source)),
         None => PushError::Refused(format!("{:?}, {}", status.code(), short(status.message()))),
     })?;
     Ok(answer.into_inner())
 }
 
-/// No more of a text from the network than anybody reads.
+/// Limits a text from the network to a readable length.
 fn short(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     text.chars().take(CHARS_MAX).collect()

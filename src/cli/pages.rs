@@ -13,7 +13,7 @@ use super::folder;
 use super::problem::{Problem, not_written};
 use crate::report::files;
 
-/// Writes a page for each command, as its `--help` says it.
+/// Writes a page for each command, with the contents of its `--help`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The form of the pages
@@ -44,7 +44,7 @@ fn write(args: &Args) -> Result<(), Problem> {
     let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
     let commands: Vec<Command> = whole.get_subcommands().filter(shown).cloned().collect();
     for command in std::iter::once(&whole).chain(&commands) {
-        // `flowbench-run` of `run`.
+        // `flowbench-run` for `run`.
         let name = command.get_display_name().unwrap_or(command.get_name());
         let (end, text) = match args.form {
             Form::Man => ("1", man(command)),
@@ -138,7 +138,7 @@ fn table(page: &mut String, title: &str, arguments: &[&Arg]) {
     }
 }
 
-/// Text without the codes of a terminal.
+/// Text without terminal codes.
 fn plain(text: &StyledStr) -> String {
     text.to_string()
 }
@@ -146,7 +146,7 @@ fn plain(text: &StyledStr) -> String {
 /// Text in a cell of a table.
 fn cell(text: &str) -> String {
     let text = text.trim().replace('|', "\\|").replace('\n', " ");
-    // What is between backticks is code, which is no markup anyway.
+    // Text between backticks is code and needs no escaping.
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(at, part)| match at % 2 {
         0 => part.replace('<', "\\<"),

@@ -1,16 +1,16 @@
-//! `--part`: which part of a load this process is.
+//! `--part`: which part of a load this process sends.
 
 use std::str::FromStr;
 
 use super::problem::Problem;
 use crate::units::Part;
 
-/// The part that was asked for.
+/// The requested part.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PartWord {
     /// As written.
     Given(Part),
-    /// As the engine that started this process has it.
+    /// Determined by the engine that started this process.
     Auto,
 }
 
@@ -26,7 +26,7 @@ impl FromStr for PartWord {
 }
 
 impl PartWord {
-    /// The part; that of an engine from the variables which it sets.
+    /// The part; for an engine, from the variables that it sets.
     pub(super) fn part(self) -> Result<Part, Problem> {
         let part = match self {
             PartWord::Given(part) => return Ok(part),
@@ -62,11 +62,12 @@ struct Engine {
     size: &'static str,
     /// The index of the first task.
     first: u64,
-    /// What to do where there is an index and no size.
+    /// Advice if there is an index but no size.
     help: &'static str,
 }
 
-/// Those that start the processes of a job themselves: within a job of Slurm, `mpirun` does, and not Slurm.
+/// Launchers that start the processes of a job themselves and therefore come first: in a Slurm job, `mpirun`
+/// numbers the processes, not Slurm.
 const LAUNCHERS: [Engine; 2] = [
     Engine {
         name: "Open MPI",
@@ -84,7 +85,7 @@ const LAUNCHERS: [Engine; 2] = [
     },
 ];
 
-/// Those that come after them.
+/// Engines that are checked after the launchers.
 const ENGINES: [Engine; 6] = [
     Engine {
         name: "Slurm",
@@ -130,7 +131,7 @@ const ENGINES: [Engine; 6] = [
     },
 ];
 
-/// The number of parts, where an engine does not say it.
+/// The number of parts, if an engine does not provide it.
 const PARTS: &str = "FLOWBENCH_PARTS";
 
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -143,7 +144,7 @@ fn found(variable: Variables<'_>) -> Result<Part, NoPart> {
     if variable("SLURM_ARRAY_TASK_ID").is_some() {
         return of_array(variable);
     }
-    // Slurm sets both for a batch script too, which runs once.
+    // Slurm also sets both for a batch script, which runs only once.
     if variable("SLURM_PROCID").is_some() && variable("SLURM_STEP_ID").is_none() {
         let tasks = variable("SLURM_NTASKS").unwrap_or_else(|| "1".into());
         return Err(NoPart::OutsideSrun { tasks });
@@ -167,8 +168,8 @@ impl Engine {
     }
 }
 
-/// The part of a task of an array job of Slurm: its tasks need not begin at 0, nor be one apart. Each may
-/// have several tasks of its own.
+/// The part of a task in a Slurm array job: task ids need not start at 0 or be consecutive. Each array task may
+/// run several processes.
 fn of_array(variable: Variables<'_>) -> Result<Part, NoPart> {
     const ENGINE: &str = "Slurm";
     let of = |name| number(ENGINE, name, variable);
@@ -181,7 +182,7 @@ fn of_array(variable: Variables<'_>) -> Result<Part, NoPart> {
     let step = match (greatest.checked_sub(least), count) {
         (Some(span), 2..) if span % (count - 1) == 0 => span / (count - 1),
         (Some(0), 1) => 1,
-        // `--array=1,3,7` says nowhere which place a task has.
+        // With `--array=1,3,7`, no variable gives the position of a task.
         _ => return Err(wrong("SLURM_ARRAY_TASK_COUNT", count)),
     };
     let place = id.checked_sub(least).filter(|span| span % step.max(1) == 0);
@@ -232,7 +233,7 @@ mod tests {
             (&[("CI_NODE_INDEX", "1"), ("CI_NODE_TOTAL", "3")], "1/3"),
             (&[("AWS_BATCH_JOB_ARRAY_INDEX", "1"), ("AWS_BATCH_JOB_ARRAY_SIZE", "3")], "2/3"),
             (&[("AWS_BATCH_JOB_NODE_INDEX", "0"), ("AWS_BATCH_JOB_NUM_NODES", "3")], "1/3"),
-            // `mpirun` in a batch script of Slurm.
+            // `mpirun` in a Slurm batch script.
             (
                 &[
                     ("SLURM_PROCID", "0"),

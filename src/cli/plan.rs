@@ -14,15 +14,15 @@ use crate::plan::forecast::{self, Amount, Forecast, LevelUnit, Limits};
 use crate::plan::{Division, Load, Plan, Scenario};
 use crate::units::{ByteSize, Part, Span};
 
-/// Says what a suite will do, before any load: schedules, requests, bytes, requests in flight,
-/// connections, memory, and which percentiles the samples can certify. Refuses what cannot work.
+/// Shows what a suite will do, before any load: schedules, requests, bytes, requests in flight,
+/// connections, memory, and which percentiles the samples can certify. Rejects what cannot work.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The suite: a YAML file
     file: PathBuf,
     #[command(flatten)]
     changes: Changes,
-    /// Also show how the load is divided among so many parts (`run --part`)
+    /// Also show how the load is divided among this many parts (`run --part`)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=Part::MAX))]
     parts: Option<u64>,
 }
@@ -54,7 +54,7 @@ fn tell(args: &Args) -> Result<(), Problem> {
     Ok(())
 }
 
-/// How a load is divided, in words.
+/// Describes how a load is divided.
 fn divided(scenario: &Scenario, parts: u64) -> String {
     let mut text = match scenario.load {
         Load::Open { .. } => format!("{parts}, of which each sends every {parts}th arrival"),
@@ -112,10 +112,10 @@ fn shown(
             }
             Amount::Unknown => String::new(),
         };
-        line("bytes", format!("{} a request{total}", approximate(bytes)));
+        line("bytes", format!("{} per request{total}", approximate(bytes)));
     }
     let at_most = match forecast.in_flight_max {
-        u64::MAX => "without a bound".to_owned(),
+        u64::MAX => "unbounded".to_owned(),
         count => format!("at most {}", number(count)),
     };
     line(

@@ -39,7 +39,7 @@ Examples:
   flowbench post https://my.flow /index --jsonl docs.jsonl --request-size 10 > indexed.jsonl
   zcat docs.jsonl.gz | flowbench post --port 1234 --protocol http /index --jsonl - --show texts
 
-Exit codes: 0 all went well; 1 a response told of a failure, or there was none; 2 the command line \
+Exit codes: 0 all went well; 1 a response reported a failure, or there was none; 2 the command line \
 or an input is wrong; 3 the Flow could not be reached.")]
 pub(super) struct Args {
     /// Where the Flow is: grpc://localhost:1234, https://my.flow, my.flow:1234
@@ -203,11 +203,11 @@ fn text_documents(texts: Vec<String>, ids: Vec<String>) -> Result<Vec<Document>,
     Ok(texts.into_iter().zip(ids).map(document).collect())
 }
 
-/// What is wrong with a Document in JSON.
+/// Describes an invalid JSON Document.
 fn no_document(what: &str, text: &str, error: &serde_json::Error) -> String {
     let advice = match Document::has_keys(text) {
-        // v1's keys take one type each.
-        true => "; fields of the Flow's own schema go under `fields`",
+        // Keys of v1 require specific types.
+        true => "; fields of a custom schema belong under `fields`",
         false => "",
     };
     format!("{what} is not {}{advice}", not_json(error, "a Document"))
@@ -246,11 +246,11 @@ fn open(path: &str) -> Result<Lines, Problem> {
 /// The Documents of these files. A separate thread reads them, so that responses are printed while
 /// stdin blocks.
 fn documents_of(files: Vec<Lines>) -> impl Stream<Item = Result<Document, BoxError>> + Send {
-    // Enough to have the next request ready while one is being sent.
+    // Enough to prepare the next request while one is being sent.
     const AHEAD: usize = 256;
     let (sender, receiver) = mpsc::channel(AHEAD);
-    // The thread ends with the files, or when nobody takes the Documents any more. If it waits for
-    // stdin, it ends with the process.
+    // The thread ends with the files, or when no more Documents are requested. If it is waiting for stdin, it
+    // ends with the process.
     std::thread::spawn(move || {
         for document in files.into_iter().flatten() {
             let failed = document.is_err();
@@ -262,7 +262,7 @@ fn documents_of(files: Vec<Lines>) -> impl Stream<Item = Result<Document, BoxErr
     ReceiverStream::new(receiver)
 }
 
-/// What is wrong with a file of Documents, and in which line.
+/// A problem in a file of Documents, with its line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct BadFile(String);
@@ -291,7 +291,7 @@ impl Iterator for Lines {
             }
             let line = if first { without_bom(&self.line).0 } else { &self.line };
             let Ok(line) = std::str::from_utf8(line) else {
-                return bad("not text in UTF-8; expected a JSON object each line".into());
+                return bad("not UTF-8 text; expected one JSON object per line".into());
             };
             let line = line.trim_end();
             if line.is_empty() {
@@ -338,7 +338,7 @@ impl Printer {
         if let Err(error) = self.render(response) {
             return self.failure((&error).into());
         }
-        // The reader gets it now, not when the next response arrives.
+        // Write it now, not when the next response arrives.
         let written = self.out.write_all(&self.buffer);
         self.closed = written.is_err() || self.out.is_closed();
         if let Err(error) = written {

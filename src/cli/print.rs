@@ -28,7 +28,7 @@ pub(super) fn text_out(text: impl Display) -> Result<(), Problem> {
     written(|out| write!(out, "{text}"))
 }
 
-/// Prints what a function writes, with its colours, to stdout.
+/// Prints the output of a function, with its colours, to stdout.
 pub(super) fn written(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
     // In one write, so that no character and no colour code is cut in two.
     let mut text = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn tell(text: impl Display) {
     let _ = Err { colors: Colors::Dropped }.write_all(format!("{text}\n").as_bytes());
 }
 
-/// The same for text with our own colours.
+/// Like [`tell`], for text with our own colours.
 fn tell_colored(text: &str) {
     let _ = Err { colors: Colors::Kept }.write_all(format!("{text}\n").as_bytes());
 }
@@ -81,7 +81,7 @@ pub(super) fn err_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// How wide stdout is.
+/// Width of stdout in columns.
 pub(super) fn columns() -> usize {
     const OTHERWISE: usize = 80;
     match out_is_terminal() {

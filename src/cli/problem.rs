@@ -15,7 +15,7 @@ use crate::wire::TargetError;
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) exit: Exit,
-    /// The message, including `error: `, without a line break at its end.
+    /// The message, including `error: `, without a trailing line break.
     pub(super) text: String,
     /// Whether the text contains our colours, and is already free of terminal controls.
     pub(super) colored: bool,
@@ -135,7 +135,7 @@ pub(super) fn json<T: DeserializeOwned>(
     })
 }
 
-/// The text of an argument that is given itself, or as `@` and the name of a file, and where it is from.
+/// The text of an argument, given directly or as `@` and the name of a file, and its source.
 pub(super) fn argument<'a>(
     argument: &'a str,
     given: &'a str,
@@ -155,7 +155,7 @@ pub(super) fn not_json(error: &serde_json::Error, what: &str) -> String {
     format!("{what}: {}", json_words(error))
 }
 
-/// A problem shown in its line; `line` is the number of the first line of `text`.
+/// Shows a problem in its line; `line` is the number of the first line of `text`.
 pub(super) fn in_line(
     title: &str,
     origin: &str,

@@ -17,7 +17,7 @@ use crate::wire::Protocol;
 Example:
   flowbench ready grpc://localhost:1234 --wait 60s && flowbench run scenarios/index.yaml
 
-Exit codes: 0 the Flow and all its Executors answer; 2 the command line is wrong; 3 they do not.")]
+Exit codes: 0 the Flow and all its Executors respond; 2 the command line is wrong; 3 they do not.")]
 pub(super) struct Args {
     /// Where the Flow is: grpc://localhost:1234, https://my.flow, my.flow:1234
     /// [default: 0.0.0.0, a Flow on this machine]
@@ -47,9 +47,9 @@ async fn run(args: Args) -> Result<String, Problem> {
     let end = args.wait.map(|wait| begun + wait.get());
     let mut why: Option<CallError> = None;
     loop {
-        // A new client each time: what was learned about a Flow may not apply to its successor.
+        // A new client each time: knowledge about one Flow may not apply to its successor.
         let asking = ask(Client::new(config.clone()));
-        // `--timeout` is for one attempt, in which several questions may be asked.
+        // `--timeout` applies to one attempt, which may send several requests.
         let own = config.timeout.map(|timeout| (Instant::now() + timeout, timeout));
         let all = end.zip(args.wait.map(Span::get));
         let answer = match own.into_iter().chain(all).min() {

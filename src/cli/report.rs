@@ -29,14 +29,14 @@ Examples:
   flowbench report out/report.json --format markdown >> \"$GITHUB_STEP_SUMMARY\"
   flowbench report out/capacity.json -o capacity.html
 
-Exit codes: 0 written, and with --threshold all held; 1 one did not; 2 the command line is wrong, or \
-a result cannot be read; 4 a threshold cannot be judged; 5 the report could not be written.")]
+Exit codes: 0 written, and with --threshold all passed; 1 one failed; 2 the command line is wrong, or \
+a result cannot be read; 4 a threshold is inconclusive; 5 the report could not be written.")]
 pub(super) struct Args {
     /// Results: each a report.json, or the journal.jsonl of a run that was killed. Several make one
     /// report of all their scenarios. Or the capacity.json of a search
     #[arg(required = true, value_name = "RESULT")]
     results: Vec<PathBuf>,
-    /// [default: by the ending of the output's name; without -o terminal]
+    /// [default: by the output's file extension, or terminal without -o]
     #[arg(long, short, value_enum)]
     format: Option<Kind>,
     /// Write into this file instead of stdout
@@ -106,17 +106,20 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     })
 }
 
-/// Renders the result of a search for capacity.
+/// Renders the result of a capacity search.
 fn render_search(args: &Args, result: &AtHand, kind: Format) -> Result<Exit, Problem> {
     let shown = result.path.display();
     if args.results.len() > 1 {
-        let why = format!("`{shown}` is the result of a search for capacity, which stands alone");
+        let why = format!(
+            "`{shown}` is the result of a search for capacity, which cannot be combined with \
+             others"
+        );
         return Err(Problem::usage(why));
     }
     if args.from.is_some() || args.to.is_some() || !args.thresholds.is_empty() {
         return Err(Problem::usage(format!(
-            "`{shown}` is the result of a search for capacity: it has an objective and trials of its \
-             own, so there is no `--threshold`, `--from` or `--to`"
+            "`{shown}` is the result of a search for capacity: it has its own objective and \
+             trials, so there is no `--threshold`, `--from` or `--to`"
         )));
     }
     if !report::capacity::can_be(kind) {
@@ -131,7 +134,7 @@ fn render_search(args: &Args, result: &AtHand, kind: Format) -> Result<Exit, Pro
     Ok(Exit::Passed)
 }
 
-/// Writes to where the arguments say.
+/// Writes to the destination given by the arguments.
 fn put(args: &Args, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Problem> {
     if let Some(path) = &args.output {
         return files::whole(path, write).map_err(not_written);
@@ -145,11 +148,11 @@ fn read(result: &AtHand) -> Result<Summary, ReadError> {
     summary.map_err(|error| result.named(error))
 }
 
-/// A result that can be read more than once.
+/// A result that can be read more than once, even if it came through a pipe.
 struct AtHand {
     /// Path as given.
     path: PathBuf,
-    /// A copy of what came through a pipe, which can only be read once.
+    /// A copy of the data from a pipe, which can only be read once.
     kept: Option<NamedTempFile>,
 }
 
@@ -171,19 +174,19 @@ impl AtHand {
         self.kept.as_ref().map_or(&self.path, |kept| kept.path())
     }
 
-    /// An error with the name that was given.
+    /// An error with the path as given.
     fn named(&self, error: ReadError) -> ReadError {
         ReadError { path: self.path.clone(), ..error }
     }
 }
 
-/// Copies what comes through a pipe, up to a size that no result has.
+/// Copies data from a pipe, up to a size that no result exceeds.
 fn keep(path: &Path) -> io::Result<NamedTempFile> {
     const BYTES_MAX: u64 = 4 << 30;
     let mut file = NamedTempFile::new()?;
     let copied = io::copy(&mut File::open(path)?.take(BYTES_MAX), &mut file)?;
     match copied {
-        BYTES_MAX => Err(io::Error::other("it is larger than 4 GiB")),
+        BYTES_MAX => Err(io::Error::other("larger than 4 GiB")),
         _ => Ok(file),
     }
 }
@@ -212,7 +215,7 @@ fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The seconds to cut out, where any are asked for.
+/// The time window in seconds, if one was requested.
 fn window(args: &Args) -> Result<Option<(u64, u64)>, Problem> {
     if args.from.is_none() && args.to.is_none() {
         return Ok(None);
@@ -221,7 +224,9 @@ fn window(args: &Args) -> Result<Option<(u64, u64)>, Problem> {
         let Some(span) = span else { return Ok(otherwise) };
         let time: Duration = span.get();
         if time.subsec_nanos() > 0 {
-            let why = format!("--{name}: results are kept by the second, found `{span}`");
+            let why = format!(
+                "--{name}: results are kept per second; expected whole seconds, found `{span}`"
+            );
             return Err(Problem::usage(why));
         }
         Ok(time.as_secs())
@@ -248,7 +253,7 @@ fn kind(args: &Args) -> Result<Format, Problem> {
             "txt" => Ok(Kind::Terminal),
             _ => {
                 let path = path.display();
-                Err(Problem::usage(format!("`{path}` does not say which format: add --format")))
+                Err(Problem::usage(format!("`{path}` does not determine the format: add --format")))
             }
         }
     };

@@ -19,9 +19,9 @@ pub(super) fn baseline(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         let missing = missing.display();
         return Err(Problem::usage(format_args!(
-            "there is no baseline `{missing}`\n  = help: make one of the version to compare with: \
-             `flowbench noise SUITE --out {missing}` makes ten runs and learns how much they differ; \
-             `flowbench run SUITE --out FOLDER` makes one, `FOLDER/report.json`"
+            "there is no baseline `{missing}`\n  = help: create one with the version to compare \
+             with: `flowbench noise SUITE --out {missing}` makes ten runs and measures their \
+             variation; `flowbench run SUITE --out FOLDER` makes one, `FOLDER/report.json`"
         )));
     }
     side(paths)
@@ -33,18 +33,18 @@ pub(super) fn side(paths: &[PathBuf]) -> Result<Vec<Saved>, Problem> {
     for path in paths {
         let files = if path.is_dir() { results_in(path)? } else { vec![path.clone()] };
         for file in files {
-            // A pipe can be read once.
+            // A pipe can only be read once.
             if file.is_file() && journal::is_journal(&file) {
                 let file = file.display();
                 return Err(Problem::usage(format_args!(
-                    "`{file}` is the journal of a run that was killed\n  = help: what it has makes a \
-                     result by `flowbench report {file} -o report.json`"
+                    "`{file}` is the journal of a run that was killed\n  = help: recover its \
+                     result with `flowbench report {file} -o report.json`"
                 )));
             }
             let summary = saved::read(&file).map_err(Problem::usage)?;
             if let Some(part) = &summary.part {
                 return Err(Problem::usage(format_args!(
-                    "`{}` is part {} of {} of a load\n  = help: `flowbench merge` makes one result of all",
+                    "`{}` is part {} of {} of a load\n  = help: combine all parts with `flowbench merge`",
                     file.display(),
                     part.number,
                     part.of

@@ -20,8 +20,8 @@ use crate::report::words::latency;
 use crate::report::{self, Format, files};
 use crate::run::{self, Board};
 
-/// Runs a plan once, and prints the outcome to stderr: in all parts that meet, if this is part 1, where it has that
-/// number.
+/// Runs a plan once, and prints the outcome to stderr. Part 1 of a connected load runs it in all parts; `which`
+/// is its number there.
 ///
 /// # Errors
 ///
@@ -59,12 +59,12 @@ pub(super) async fn once(
         print::tell(format_args!("{label}: {}", told(&summary)));
     }
     if summary.interrupted {
-        let text = "interrupted: nothing is judged".into();
+        let text = "interrupted: there is no verdict".into();
         return Err(Problem::new(Exit::Interrupted, text));
     }
     let reasons = summary.scenarios.iter().flat_map(|scenario| &scenario.validity.reasons);
     if let Some(lost) = reasons.into_iter().find(|reason| reason.code == Code::PartLost) {
-        // Without it there is nothing to compare.
+        // Without the part there is nothing to compare.
         return Err(Problem::new(Exit::Unreachable, format!("error: {label}: {}", lost.text)));
     }
     for scenario in &summary.scenarios {

@@ -92,7 +92,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         whole.send_with(workers as usize);
     }
     let part = args.parts.part()?;
-    // Reports are those of the whole where there is one to report of.
+    // Reports are those of the whole load, if this process has its result.
     let whole_here = args.parts.has_the_whole(part);
     whole.part = part;
     let plan = only(whole.clone(), &args.only)?;
@@ -108,7 +108,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         }
     }
     let baseline = Baseline::read(&args.baseline, &args.judging)?;
-    // Before there is a journal: whoever waits for it may end the run at once.
+    // Before the journal exists: a process that waits for it may stop the run at once.
     let stop = Stop::default();
     watch_signals(stop.clone(), args.quiet);
     let views = args.views.open(&stop)?;
@@ -141,7 +141,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let printed = args.json && !whole_here;
     let (journal, notes) = match Journal::new(Printed { file: journal, printed }) {
         Ok((journal, notes)) => (Some(journal), Some(notes)),
-        // A run works without a journal, too.
+        // A run also works without a journal.
         Err(_) => (None, None),
     };
 
@@ -204,7 +204,7 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     }
     // If stdout cannot be written, the files are still complete.
     let told = match printed {
-        // Its journal is there already.
+        // Its journal has been printed already.
         true => Ok(()),
         false => tell(&args, &summary, comparison.map(|(comparison, _)| comparison)),
     };
@@ -239,12 +239,12 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     Ok(exit.or(gated.unwrap_or_else(|problem| problem.print())))
 }
 
-/// Prints what came of the comparison with the baseline. The last line is its verdict, unless the paths
-/// of its files follow.
+/// Prints the outcome of the comparison with the baseline. The last line is its verdict, unless the paths of
+/// its files follow.
 fn tell_comparison(args: &Args, comparison: &Comparison, paths: &[PathBuf]) -> Result<(), Problem> {
     let write = |format| move |out: &mut dyn Write| report::compare::write(comparison, format, out);
     if args.json {
-        // stdout has it in the result.
+        // With `--json`, the result on stdout includes it.
         let mut text = Vec::new();
         write(CompareFormat::Verdict)(&mut text).map_err(print::not_printed)?;
         print::tell(String::from_utf8_lossy(&text).trim_end());
@@ -330,7 +330,7 @@ fn tell(args: &Args, summary: &Summary, comparison: Option<&Comparison>) -> Resu
     print::written(|out| report::write(summary, format, out))
 }
 
-/// A journal on its way into a file, and to stdout where that is asked for.
+/// Writes a journal to a file, and to stdout if requested.
 struct Printed {
     file: File,
     printed: bool,

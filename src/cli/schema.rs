@@ -12,7 +12,7 @@ Examples:
   flowbench schema > suite.schema.json
   flowbench schema report > report.schema.json
 
-Then begin a suite with this line, which editors with a YAML language server understand:
+Then start a suite with this line, which editors with a YAML language server understand:
   # yaml-language-server: $schema=suite.schema.json")]
 pub(super) struct Args {
     /// What the schema is of

@@ -68,7 +68,7 @@ fn ends(levels: Levels) -> Result<(f64, f64, bool), Problem> {
         Levels::Clients(clients) => (clients.low().0 as f64, clients.high().0 as f64, true),
     };
     if low < 1.0 && clients {
-        return Err(Problem::usage(format!("`--clients` begins at 1 at least, found {low}")));
+        return Err(Problem::usage(format!("`--clients` must begin at 1 or more, found {low}")));
     }
     if low >= high {
         // Mistakes in the block were already reported at their place.
@@ -77,25 +77,25 @@ fn ends(levels: Levels) -> Result<(f64, f64, bool), Problem> {
             false => ("`--rate`", "/s", "50/s..5000/s"),
         };
         return Err(Problem::usage(format!(
-            "{range} is searched from one end to a higher one, as in `{example}`, found only `{low}{unit}`"
+            "{range} needs a lower and a higher end, as in `{example}`, found only `{low}{unit}`"
         )));
     }
     Ok((low, high, clients))
 }
 
-/// Rejects what no trial could ever decide.
+/// Rejects an objective that no trial could ever decide.
 fn certifiable(settings: &Settings, objective: &Objective) -> Result<(), Problem> {
     let needed = settings.seconds_needed();
-    // The rate of clients is only known when they run.
+    // The rate of clients is only known once they run.
     if settings.clients || needed <= settings.trial_s * Settings::STRETCH_MAX {
         return Ok(());
     }
     let strictest = settings.strictest().and_then(|index| objective.condition_of(index));
     let condition = strictest.map(Condition::to_string).unwrap_or_default();
     Err(Problem::usage(format!(
-        "`{condition}` cannot be certified at {}/s within a trial of {}: without a single request over \
-         the limit it takes {}s\n  help: use `trial: {}s`, begin the range at {}/s, or state a lower \
-         percentile",
+        "`{condition}` cannot be certified at {}/s within a trial of {}: without a single \
+         request over the limit it takes {}s\n  help: use `trial: {}s`, start the range at {}/s, \
+         or use a lower percentile",
         number(settings.low),
         Span::new(Duration::from_secs_f64(settings.trial_s)).unwrap_or_default(),
         needed.ceil(),

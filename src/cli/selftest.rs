@@ -11,10 +11,10 @@ use crate::selftest::{self, Check, Measure, Report, SelftestError, Told, TriedRa
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Runs loads whose figures are known beforehand against a Flow inside this process, for less than two
-minutes, and says up to which rate this machine can be trusted. Leave the machine alone meanwhile:
-what else it does is what a load test would measure too.
+minutes, and reports up to which rate this machine can be trusted. Leave the machine alone meanwhile:
+other activity would disturb a load test as well.
 
-Exit codes: 0 all checks passed; 1 one did not; 3 it could not be run; 5 stdout could not be \
+Exit codes: 0 all checks passed; 1 one failed; 3 it could not be run; 5 stdout could not be \
 written; 130 interrupted.")]
 pub(super) struct Args {
     /// Print the result to stdout as JSON, and nothing else
@@ -90,7 +90,7 @@ fn tried(tried: &TriedRate, out: &mut dyn Write) -> io::Result<()> {
     let word = if tried.trusted { "trust" } else { "TOO MUCH" };
     writeln!(
         out,
-        "{word:<8}  {}/s: at the Flow late by {} (p50) and {} (p99)",
+        "{word:<8}  {}/s: lateness at the Flow {} (p50) and {} (p99)",
         tried.rate_per_s,
         ms(tried.late_p50_ms),
         ms(tried.late_p99_ms)
@@ -112,17 +112,17 @@ fn conclude(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> 
         0 => writeln!(out, "All {} checks passed.", report.checks.len())?,
         _ => writeln!(
             out,
-            "{failed} of {} checks failed: figures from this machine, as it is now, are not to be \
-             trusted.\nMost often something else keeps its processors busy.",
+            "{failed} of {} checks failed: figures from this machine in its current state are \
+             not reliable.\nUsually other processes keep its processors busy.",
             report.checks.len()
         )?,
     }
     match report.trusted_per_s {
         Some(rate) => writeln!(
             out,
-            "This machine can be trusted up to {rate} requests a second: one Document of 1 KB each \
-             over one\ngRPC connection, with the Flow that answers on the same {} processors. With \
-             the Flow on another\nmachine it may be more.",
+            "This machine can be trusted up to {rate} requests per second: one Document of 1 KB \
+             each over one\ngRPC connection, with the Flow that answers on the same {} \
+             processors. With the Flow on another\nmachine it may be more.",
             report.environment.cores
         ),
         None => writeln!(out, "This machine cannot be trusted even at the lowest rate tried."),

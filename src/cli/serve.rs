@@ -16,7 +16,7 @@ use crate::units::Rate;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A Flow in YAML, with the keys of `embedded` in a scenario file; options given beside it win
+    /// A Flow in YAML, with the keys of `embedded` in a scenario file; options given with it take precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The protocols, each on its own port [default: grpc,http,websocket]
@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// The certificate's private key in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Accept only clients with a certificate of this authority
+    /// Accept only clients with a certificate of this CA
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
     /// Whether to serve `/graphql` [default: true in the v1 family, which alone has it]
@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// Write arrival and departure of every request to this file, one line of JSON each
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Print what queueing theory says of each Executor when this many requests arrive
+    /// Print what queueing theory predicts for each Executor at this arrival rate
     #[arg(long, value_name = "RATE")]
     offered: Option<Rate>,
 }
@@ -76,14 +76,14 @@ async fn run(args: Args) -> Result<Exit, Problem> {
     let flow = Flow::start(config)
         .await
         .map_err(|error| Problem::new(Exit::Unreachable, not_started(&error)))?;
-    // Before the address is printed, because whoever reads it may end the Flow at once.
+    // Before the address is printed, because its reader may stop the Flow at once.
     let mut signals = Signals::new();
     // In one write, for a parent that may close the pipe after a line.
     let targets = protocols.into_iter().filter_map(|protocol| flow.target(protocol.into()));
     let lines = targets.map(|target| target.to_string()).chain(theory);
     print::text_out(lines.map(|line| line + "\n").collect::<String>())?;
     signals.next().await;
-    // A second signal ends what the first one lets finish.
+    // A second signal aborts what the first one lets finish.
     tokio::select! {
         () = flow.stop() => Ok(Exit::Passed),
         () = signals.next() => Ok(Exit::Interrupted),
@@ -96,7 +96,7 @@ fn not_started(error: &dyn std::error::Error) -> String {
     causes.fold(format!("error: {error}"), |text, cause| format!("{text}\n  caused by: {cause}"))
 }
 
-/// The configuration, from file and options.
+/// The configuration, from the file and options.
 fn config(args: Args) -> Result<FlowConfig, Problem> {
     let file = match &args.config {
         None => None,
@@ -156,7 +156,7 @@ impl File {
                 Ok(File { sources, node, config: beside(config, base) })
             }
             (_, _, Some(problems)) => Err(Problem::from(&problems)),
-            (_, _, None) => Err(Problem::usage(format_args!("{name} holds no Flow"))),
+            (_, _, None) => Err(Problem::usage(format_args!("{name} contains no Flow"))),
         }
     }
 
@@ -175,7 +175,7 @@ impl File {
     }
 }
 
-/// Makes the paths in a configuration relative to its file.
+/// Resolves the paths in a configuration relative to its file.
 fn beside(mut config: FlowConfig, base: &Path) -> FlowConfig {
     if let Some(tls) = &mut config.tls {
         tls.cert = base.join(&tls.cert);

@@ -3,8 +3,8 @@
 use super::print;
 use crate::engine::Stop;
 
-/// SIGINT, SIGTERM and SIGHUP, from now on. A signal that cannot be watched ends the process, which
-/// is its default.
+/// SIGINT, SIGTERM and SIGHUP, from now on. A signal that cannot be watched keeps its default: it ends the
+/// process.
 pub(super) struct Signals([Option<tokio::signal::unix::Signal>; 3]);
 
 impl Signals {
@@ -48,7 +48,9 @@ pub(super) fn watch_signals(stop: Stop, quiet: bool) {
     tokio::spawn(async move {
         signals.next().await;
         if !quiet {
-            print::tell("interrupted: waiting for what is in flight; once more to end at once");
+            print::tell(
+                "interrupted: waiting for requests in flight; interrupt again to end at once",
+            );
         }
         stop.drain.cancel();
         signals.next().await;

@@ -1,4 +1,4 @@
-//! The suite that a command is given: read, changed by options, and planned.
+//! Reads the suite given to a command, applies options, and plans it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ pub(super) struct Changes {
     /// Set a variable of the suite, as in `--set rate=50/s`; may be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
-    /// Read variables of the environment from a file with lines of NAME=VALUE; may be given several times, and
-    /// the last one wins. What the environment has itself wins over all of them.
+    /// Read variables of the environment from a file with lines of NAME=VALUE; may be given several times,
+    /// and the last one wins. The environment itself takes precedence over all of them.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 }
 
 impl Changes {
-    /// What `--set` sets.
+    /// The variables set by `--set`.
     pub(super) fn sets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -55,8 +55,8 @@ impl Changes {
         Ok(plan)
     }
 
-    /// Reads the suite at `path` once, and makes two plans: with all scenarios on the first, and on
-    /// the second of these Flows.
+    /// Reads the suite at `path` once, and makes two plans: one with all scenarios on the first Flow, and one
+    /// with all on the second.
     pub(super) fn plans_onto(
         &self,
         path: &Path,
@@ -102,7 +102,7 @@ impl Changes {
     }
 }
 
-/// The folder that keeps what is downloaded.
+/// The folder for downloaded files.
 pub(super) fn cache() -> PathBuf {
     let folder =
         |name| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -120,7 +120,7 @@ fn from_stdin() -> Result<String, Problem> {
     })
 }
 
-/// Gives what files of `--env-file` say to the commands of Flows too, which have our own environment.
+/// Passes variables from `--env-file` to the commands of Flows, which otherwise only have our environment.
 fn hand_on(suite: &LoadedSuite, plan: &mut Plan) {
     for flow in &mut plan.flows {
         if let Origin::Command { launch, .. } = &mut flow.origin {
@@ -130,7 +130,7 @@ fn hand_on(suite: &LoadedSuite, plan: &mut Plan) {
     }
 }
 
-/// Makes a plan one of a part of the load, if that can be divided.
+/// Restricts a plan to one part of the load, if the load can be divided.
 pub(super) fn divide(suite: &LoadedSuite, plan: &mut Plan, part: Part) -> Result<(), Problem> {
     plan.part = part;
     plan.check_parts(suite, part.of(), |_| true).map_err(|problems| Problem::from(&problems))

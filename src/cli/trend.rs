@@ -42,7 +42,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     let files = args.output.files()?;
     if args.output.wants(CompareFormat::Junit, &files) {
         return Err(Problem::usage(
-            "--format: a trend passes and fails nothing, so it cannot be junit; expected terminal, \
+            "--format: a trend has no verdicts, so it cannot be junit; expected terminal, \
              markdown, html or json",
         ));
     }

@@ -1,11 +1,11 @@
-//! Values of options that no type of `units` reads, and what is expected instead of a wrong one.
+//! Parsers for option values that have no type in `units`, with messages about what is expected.
 
 use crate::client::{Compression, FamilyChoice};
 use crate::compare::noise::RUNS_MIN;
 use crate::flow::{PatternError, check_target_executor};
 use crate::wire::Family;
 
-/// What an option expects instead of what was given.
+/// An error that says what an option expects.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ValueError {
     #[error("expected KEY=VALUE, found `{0}`")]
@@ -40,12 +40,12 @@ pub(super) fn pair(text: &str) -> Result<(String, String), ValueError> {
     }
 }
 
-/// A time as RFC 3339 has it.
+/// A time in RFC 3339 format.
 pub(super) fn timestamp(text: &str) -> Result<jiff::Timestamp, ValueError> {
     text.parse().map_err(|_| ValueError::Time(text.to_owned()))
 }
 
-/// Checks a pattern as `check` does in a suite.
+/// Checks a pattern like `check` does in a suite.
 pub(super) fn target_executor(text: &str) -> Result<String, ValueError> {
     check_target_executor(text)?;
     Ok(text.to_owned())

@@ -1,4 +1,4 @@
-//! Who sees a run while it goes on: pages and Prometheus (`--listen`), and a receiver of OpenTelemetry (`--otlp`).
+//! Live views of a run: pages and Prometheus (`--listen`), and an OpenTelemetry receiver (`--otlp`).
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct ViewArgs {
     otlp: OtlpArgs,
 }
 
-/// Those who look, and what they look at.
+/// The requested views, and the board that they show.
 pub(super) struct Views {
     board: Arc<Board>,
     is_served: bool,
@@ -25,7 +25,7 @@ pub(super) struct Views {
 }
 
 impl ViewArgs {
-    /// Lets all look that were asked to.
+    /// Opens the requested views.
     pub(super) fn open(&self, stop: &Stop) -> Result<Views, Problem> {
         let board = Board::new(stop.clone());
         let page = self.listen.serve(&board)?;
@@ -38,12 +38,12 @@ impl ViewArgs {
 }
 
 impl Views {
-    /// What they look at, where anybody does.
+    /// The board, if there is any view.
     pub(super) fn board(&self) -> Option<Arc<Board>> {
         (self.is_served || self.push.is_some()).then(|| self.board.clone())
     }
 
-    /// Says that all is over, and lets them have the result.
+    /// Marks the run as over, and waits for the views to receive the result.
     pub(super) async fn close(self) {
         self.board.end();
         if let Some(push) = self.push {

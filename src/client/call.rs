@@ -1,4 +1,4 @@
-//! One request and what came of it, whatever the protocol.
+//! One request and its outcome, whatever the protocol.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -9,30 +9,30 @@ use tokio::time::Instant;
 use super::{CallError, HttpRequest, HttpResponse, RequestHeaders};
 use crate::wire::{DataRequest, DecodeError, Encoded, Form, Head, Map, Route, decode_single};
 
-/// One way to reach a Flow: sends a request and hands back the reply that answers it.
+/// One way to reach a Flow: sends a request and returns its reply.
 ///
-/// Implementations choose their connections, multiplexing and wire formats. Dropping the future gives
-/// the request up: a late reply to it is discarded.
+/// Implementations choose their connections, multiplexing and wire formats. Dropping the future
+/// abandons the request: a late reply to it is discarded.
 pub trait Call: Clone + Send + Sync + 'static {
-    /// Sends `request`, waits for its last reply.
+    /// Sends `request` and waits for its last reply.
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, Failure>> + Send;
 }
 
-/// Replies that matched no request, and were dropped.
+/// Replies that matched no request and were dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unmatched {
-    /// They had no request id.
+    /// Replies without a request id.
     pub without_id: u64,
-    /// Their request id was never sent.
+    /// Replies with a request id that was never sent.
     pub unknown_id: u64,
-    /// Their request had its reply already.
+    /// Replies to a request that already had its reply.
     pub duplicate: u64,
-    /// Their request had been given up: a timeout.
+    /// Replies to a request that was abandoned after a timeout.
     pub late: u64,
 }
 
 impl Unmatched {
-    /// The number of all of them.
+    /// The number of all unmatched replies.
     pub fn total(&self) -> u64 {
         self.without_id + self.unknown_id + self.duplicate + self.late
     }
@@ -47,14 +47,14 @@ impl AddAssign for Unmatched {
     }
 }
 
-/// What is sent. Cheap to clone, so the same request can go out a million times.
+/// A request. Cheap to clone, so that it can be sent a million times.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// A DataRequest to an endpoint.
     Post {
-        /// The body in the form the session speaks ([`super::Session::form`]).
+        /// The body in the session's format ([`super::Session::form`]).
         message: Encoded,
-        /// The endpoint again, `on`: HTTP of v2 has it in the path.
+        /// The endpoint (`on`) once more, because HTTP to a v2 Flow has it in the path.
         endpoint: Arc<str>,
     },
     /// A GraphQL mutation, over HTTP whatever the session's protocol.
@@ -62,21 +62,21 @@ pub enum Request {
         /// The JSON body `{"query": …, "variables": …}`.
         body: Bytes,
     },
-    /// A DataRequest of exactly one Document to a streaming endpoint (v2's `stream_doc`): many
-    /// replies, of which the first and the last are timed. gRPC only.
+    /// A DataRequest with exactly one Document for a streaming endpoint (v2's `stream_doc`). It
+    /// gets many replies; the first and the last are timed. gRPC only.
     Stream {
-        /// The `SingleDocumentRequestProto`, encoded but for its request id.
+        /// The `SingleDocumentRequestProto`, encoded except for its request id.
         message: Encoded,
     },
     /// A plain HTTP request. Sessions over HTTP only.
     Http(Arc<HttpRequest>),
-    /// One of the others with headers of its own: over HTTP, and over gRPC if it is a call of its own.
-    /// Requests that share a stream or a WebSocket share its headers too.
+    /// Any of the others with additional headers: over HTTP, and over gRPC if each request is a
+    /// separate call. Requests that share a stream or a WebSocket share its headers too.
     WithHeaders(Arc<(RequestHeaders, Request)>),
 }
 
 impl Request {
-    /// The request without headers of its own.
+    /// The request without its additional headers.
     pub fn bare(&self) -> &Request {
         match self {
             Request::WithHeaders(both) => both.1.bare(),
@@ -85,14 +85,14 @@ impl Request {
     }
 }
 
-/// What came back, decoded as far as its head.
+/// A reply, of which only the head is decoded.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Header and routes; for `Mutate` a status made of the GraphQL errors.
+    /// Header and routes; for `Mutate`, a status made from the GraphQL errors.
     pub head: Head,
     /// Parameters and Documents, still encoded.
     pub body: Body,
-    /// The instants of the request on the wire.
+    /// Timestamps of the request on the wire.
     pub timing: Timing,
 }
 
@@ -101,14 +101,14 @@ pub struct Reply {
 pub enum Body {
     /// A DataRequest.
     Message {
-        /// How `bytes` are to be read.
+        /// The format of `bytes`.
         form: Form,
         /// The whole message.
         bytes: Bytes,
     },
-    /// No Documents: an error response of a kind that carries none (HTTP of v2).
+    /// No Documents: an error response that carries none (HTTP to a v2 Flow).
     Empty,
-    /// Replies of a streaming endpoint, `SingleDocumentRequestProto` each.
+    /// Replies of a streaming endpoint, each a `SingleDocumentRequestProto`.
     Stream(Vec<Bytes>),
     /// A GraphQL response body.
     GraphQl(Bytes),
@@ -117,7 +117,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// Its bytes, still encoded.
+    /// Its encoded size in bytes.
     #[expect(clippy::len_without_is_empty, reason = "nobody asks for it")]
     pub fn len(&self) -> usize {
         match self {
@@ -129,38 +129,38 @@ impl Body {
     }
 }
 
-/// The instants of one request on the wire. When it was *due* only the engine knows.
+/// Timestamps of one request on the wire. Only the engine knows when it was *due*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// When the transport took the first byte (of the last attempt); `None`: never sent.
+    /// When the transport took the first byte (of the last attempt); `None` if it was never sent.
     pub written: Option<Instant>,
-    /// When the first reply began to come in.
+    /// When the first reply began to arrive.
     pub first: Option<Instant>,
-    /// When the last reply was there, or the failure was known.
+    /// When the last reply was complete, or the failure was known.
     pub done: Instant,
-    /// How often it was tried, at least 1.
+    /// Number of attempts, at least 1.
     pub attempts: u32,
-    /// The connection that it went over, by its number at its session; `None`: none, or not known.
+    /// The number of its connection within the session; `None` if there was none or it is unknown.
     pub connection: Option<u32>,
 }
 
 impl Timing {
-    /// Of what was tried once and never sent, and was over at this instant.
+    /// For a request that was tried once, was never sent, and ended at this instant.
     pub(crate) fn unsent(done: Instant) -> Timing {
         Timing { written: None, first: None, done, attempts: 1, connection: None }
     }
 }
 
-/// A call that brought no reply, and when.
+/// A call that got no reply, and when.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failure {
     /// Why there is no reply.
     #[source]
     pub error: CallError,
-    /// The instants of the request as far as it came.
+    /// Timestamps of the request, as far as it got.
     pub timing: Timing,
-    /// Of a plain request that failed by its status, what came back.
+    /// The response to a plain request that failed because of its status.
     pub response: Option<Box<Reply>>,
 }
 
@@ -177,14 +177,14 @@ impl Failure {
 }
 
 impl Reply {
-    /// The failure that this reply reports, if any: an Executor's exception or, in a GraphQL
-    /// response, its errors.
+    /// The failure that this reply reports, if any: an Executor's exception, or the errors in a
+    /// GraphQL response.
     pub fn failure(&self) -> Option<CallError> {
         let status = self.head.header.status.as_ref().filter(|status| !status.is_ok())?;
         if let Body::GraphQl(_) = self.body {
             return Some(CallError::GraphQl(status.description.clone()));
         }
-        // The status names the Executor's class; its name in the Flow stands on its route.
+        // The status names the Executor's class; the route has its name in the Flow.
         let failed = |route: &&Route| route.status.as_ref().is_some_and(|status| !status.is_ok());
         let route = self.head.routes.as_deref().unwrap_or_default().iter().find(failed);
         Some(CallError::Executor {
@@ -194,11 +194,11 @@ impl Reply {
         })
     }
 
-    /// Decodes parameters and Documents too. The Documents of a streaming endpoint's replies are
-    /// taken together.
+    /// Decodes parameters and Documents too. The Documents of all replies of a streaming endpoint
+    /// are returned as one list.
     ///
     /// # Errors
-    /// When the body is not what its form says, and for the response to a mutation or a plain HTTP
+    /// When the body does not match its format, and for the response to a mutation or a plain HTTP
     /// request, which holds no DataRequest.
     pub fn decode(&self) -> Result<DataRequest, DecodeError> {
         match &self.body {
@@ -224,10 +224,10 @@ impl Reply {
                 })
             }
             Body::GraphQl(_) => Err(DecodeError::Content(
-                "a GraphQL response holds what its mutation selects, not a DataRequest".into(),
+                "a GraphQL response contains what its mutation selects, not a DataRequest".into(),
             )),
             Body::Http(_) => Err(DecodeError::Content(
-                "the response to a plain HTTP request holds no DataRequest".into(),
+                "the response to a plain HTTP request contains no DataRequest".into(),
             )),
         }
     }

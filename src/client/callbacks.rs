@@ -1,4 +1,4 @@
-//! `on_done`, `on_error`, `on_always`.
+//! The callbacks of a post: `on_done`, `on_error`, `on_always`.
 
 use std::any::Any;
 use std::fmt;
@@ -14,7 +14,7 @@ type OnError<'a> =
     Box<dyn FnMut(Option<&Response>, &CallError) -> Result<(), BoxError> + Send + 'a>;
 type OnAlways<'a> = Box<dyn FnMut(Option<&Response>) -> Result<(), BoxError> + Send + 'a>;
 
-/// The callbacks of a post; none of them needs to be there.
+/// The callbacks of a post, all optional.
 #[derive(Default)]
 pub struct Callbacks<'a> {
     on_done: Option<OnDone<'a>>,
@@ -22,22 +22,22 @@ pub struct Callbacks<'a> {
     on_always: Option<OnAlways<'a>>,
 }
 
-/// A callback of the caller's failed: what Jina calls `BadClientCallback`.
+/// One of the caller's callbacks failed: Jina's `BadClientCallback`.
 #[derive(Debug, thiserror::Error)]
 #[error("callback `{callback}` failed: {source}")]
 pub struct CallbackError {
     /// `on_done`, `on_error` or `on_always`.
     pub callback: &'static str,
-    /// What it returned, or the words of its panic.
+    /// The error it returned, or the message of its panic.
     pub source: BoxError,
 }
 
 /// What a callback may return: nothing, or a `Result`.
 pub trait CallbackReturn {
-    /// Nothing is success.
+    /// Returning nothing is success.
     ///
     /// # Errors
-    /// What the callback failed with.
+    /// The callback's error.
     fn into_result(self) -> Result<(), BoxError>;
 }
 
@@ -76,8 +76,8 @@ impl<'a> Callbacks<'a> {
         self.on_always = Some(Box::new(move |response| callback(response).into_result()));
     }
 
-    /// Fires the callbacks for each outcome, one after the other, until the last. Nothing is kept
-    /// but the first error that no callback was told of, which comes back when all is over.
+    /// Calls the callbacks for each outcome in turn, to the last. Keeps only the first error that
+    /// no callback received, and returns it at the end.
     pub(super) async fn run(
         mut self,
         outcomes: impl Stream<Item = Result<Response, PostError>>,
@@ -92,7 +92,7 @@ impl<'a> Callbacks<'a> {
                     (Some(response), failure)
                 }
                 Err(PostError::Call(error)) => (None, Some(error)),
-                // Neither networking nor Jina: no callback's business.
+                // Neither networking nor Jina, so no callback receives it.
                 Err(other) => {
                     untold.get_or_insert(other);
                     continue;
@@ -111,7 +111,7 @@ impl<'a> Callbacks<'a> {
         untold.map_or(Ok(()), Err)
     }
 
-    /// `on_done` or `on_error`, then `on_always` even if the former failed.
+    /// Calls `on_done` or `on_error`, then `on_always`, even if the first one failed.
     fn fire(
         &mut self,
         response: Option<&Response>,
@@ -135,13 +135,14 @@ impl<'a> Callbacks<'a> {
     }
 }
 
-/// Calls a callback; a panic in it is an error like any other, the panic hook has shown its place.
+/// Calls a callback. A panic in it is an error like any other; the panic hook has shown where it
+/// was.
 fn guarded(
     callback: &'static str,
     call: impl FnOnce() -> Result<(), BoxError>,
 ) -> Option<CallbackError> {
-    // A callback that panicked may leave its own captures half changed. It is called again only
-    // when the caller asked to go on after errors.
+    // A callback that panicked may leave its captures half changed. It is called again only if the
+    // caller asked to continue after errors.
     let source = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => return None,
         Ok(Err(error)) => error,
@@ -152,7 +153,7 @@ fn guarded(
 
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 impl fmt::Debug for Callbacks<'_> {
@@ -183,9 +184,9 @@ mod tests {
     }
     use With::{Always, Done, Error};
 
-    /// Runs a post with callbacks that write down their calls, and gives those and what came back.
-    /// Every callback that is asked to, by the text of its response or the kind of its error,
-    /// fails: `panic` panics, `bad` returns an error.
+    /// Runs a post with callbacks that log their calls; returns the log and the result. A callback
+    /// fails if the text of its response or the kind of its error says so: `panic` panics, `bad`
+    /// returns an error.
     async fn fired(
         with: &[With],
         continue_on_error: bool,

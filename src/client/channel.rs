@@ -1,4 +1,5 @@
-//! gRPC over one connection of hyper, for what is not measured: parts of a load that meet, receivers of metrics.
+//! gRPC over one hyper connection, for traffic that is not measured: coordination of a distributed
+//! load, and receivers of metrics.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,15 +11,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
-/// hyper's connection as tonic wants it.
+/// A hyper connection in the form that tonic expects.
 #[derive(Debug)]
 pub(crate) struct Channel(SendRequest<Body>);
 
 impl Channel {
-    /// Greets whoever is at the other end of a socket. The connection ends with the handle.
+    /// Does the HTTP/2 handshake over a socket. The connection ends with the handle.
     ///
     /// # Errors
-    /// When it does not speak HTTP/2.
+    /// When the peer does not speak HTTP/2.
     pub(crate) async fn over(
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> hyper::Result<(Channel, AbortOnDropHandle<()>)> {

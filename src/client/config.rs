@@ -1,4 +1,4 @@
-//! What a client needs to know before it connects.
+//! The settings of a client, needed before it connects.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,26 +11,26 @@ use super::transport::check_tls;
 use super::{ConfigError, ResponseMemory};
 use crate::wire::{Family, Protocol, Target};
 
-/// Everything about one client. `ClientConfig::new(target)` has Jina's defaults.
+/// All settings of one client. `ClientConfig::new(target)` has Jina's defaults.
 #[derive(Clone)]
 pub struct ClientConfig {
     /// Where the Flow is.
     pub target: Target,
-    /// Where the same Flow is spoken to over HTTP, which GraphQL needs. `None`: where `target` is,
-    /// which holds for an HTTP target and for a proxy that tells protocols apart; a gateway itself
-    /// has a port for each.
+    /// Where the same Flow speaks HTTP, which GraphQL needs. `None`: at `target`, which is right
+    /// for an HTTP target and for a proxy that detects the protocol; a gateway itself has a port
+    /// for each.
     pub http_target: Option<Target>,
     /// The family that the Flow speaks.
     pub family: FamilyChoice,
-    /// How TLS verifies; of no effect on a plain target.
+    /// How TLS certificates are verified; no effect on a target without TLS.
     pub tls: TlsOptions,
-    /// HTTP and WebSocket headers, gRPC metadata. Values are secrets: never shown.
+    /// HTTP and WebSocket headers, gRPC metadata. Values are secret and never shown.
     pub headers: Vec<(String, String)>,
     /// The version of HTTP for plain requests. Flows themselves speak HTTP/1.1.
     pub http_version: HttpVersion,
     /// Compression of gRPC requests; HTTP and WebSocket ignore it, as in Jina.
     pub compression: Compression,
-    /// Timeout of one attempt of a request, from the moment it is given to an open connection (where it
+    /// Timeout of one attempt of a request, from when it is handed to an open connection (where it
     /// may wait for the Flow to read) to the end of its response.
     pub timeout: Option<Duration>,
     /// Timeout of connecting, including the TLS handshake.
@@ -38,26 +38,29 @@ pub struct ClientConfig {
     /// Which failures are retried, and how often.
     pub retry: Retry,
     /// Connections of a session; requests are spread over them. Over HTTP, where a connection
-    /// carries one request at a time, these are opened first, and more as requests at once need.
+    /// carries one request at a time, these are opened first, and more if more requests are in
+    /// flight.
     pub connections: usize,
-    /// Over HTTP: the most connections that a session may have at a time; requests beyond wait for their
-    /// turn. 0 is no bound.
+    /// Over HTTP: the maximum number of open connections per session; further requests wait. 0
+    /// means no limit.
     pub connections_max: usize,
-    /// Requests in flight on one session; 0 is no limit. Jina's default is 1000.
+    /// Maximum number of requests in flight on one session; 0 means no limit. Jina's default is
+    /// 1000.
     pub prefetch: usize,
-    /// Hand responses out in the order of their requests.
+    /// Whether responses are returned in the order of their requests.
     pub results_in_order: bool,
-    /// Over gRPC: send requests down one long-lived stream for each connection, Jina's default. Off,
-    /// each is a call of its own (`process_single_data`, which Flows of the v2 family serve).
+    /// Over gRPC: whether requests are sent over one long-lived stream per connection, Jina's
+    /// default. If not, each is a separate call (`process_single_data`, which Flows of the v2
+    /// family serve).
     pub stream: bool,
-    /// Limits on what a server can make us hold in memory.
+    /// Limits on the memory that a server can make us use.
     pub limits: Limits,
-    /// What responses that are coming in, or are still held, may take together, on all sessions that
-    /// share it. `None`: no bound, for a program that collects them.
+    /// Limit on the memory of all responses that are arriving or still held, over all sessions that
+    /// share it. `None`: no limit, for a program that collects responses.
     pub response_memory: Option<ResponseMemory>,
 }
 
-/// The family of a Flow, or the order to ask for it.
+/// The family of a Flow, or how to find it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FamilyChoice {
     /// Ask `_status` (gRPC) or `GET /status` (HTTP, WebSocket) when the session opens.
@@ -65,7 +68,7 @@ pub enum FamilyChoice {
     Auto,
     /// This family, without asking.
     Is(Family),
-    /// None: this is no Flow, so it is asked nothing, and takes plain HTTP requests alone.
+    /// Not a Flow: it is asked nothing and takes only plain HTTP requests.
     NoFlow,
 }
 
@@ -75,7 +78,7 @@ pub enum HttpVersion {
     /// HTTP/1.1.
     #[default]
     One,
-    /// HTTP/2: by ALPN inside TLS, by prior knowledge without. For plain requests alone, so with
+    /// HTTP/2: by ALPN with TLS, by prior knowledge without. For plain requests only, so it needs
     /// [`FamilyChoice::NoFlow`].
     Two,
 }
@@ -92,54 +95,55 @@ pub enum Compression {
     Deflate,
 }
 
-/// Verification is on unless `insecure` switches it off by name.
+/// TLS settings. Certificates are verified unless `insecure` is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Trusted besides the system's certificates: PEM.
+    /// Certificates trusted in addition to the system's, PEM.
     pub ca: Option<PathBuf>,
-    /// Our own certificate chain, PEM; goes with `key`.
+    /// Our own certificate chain, PEM; requires `key`.
     pub cert: Option<PathBuf>,
-    /// Our own private key, PEM; goes with `cert`.
+    /// The client's private key, PEM; requires `cert`.
     pub key: Option<PathBuf>,
     /// The name to verify instead of the host's.
     pub server_name: Option<String>,
-    /// Take any certificate.
+    /// Accept any certificate.
     pub insecure: bool,
 }
 
-/// Jina's retries: `max_attempts=1` is none. Before attempt `n + 1` we wait a uniform time between
-/// zero and `min(initial_backoff · backoff_multiplier^(n-1), max_backoff)`; the first wait is
-/// `initial_backoff` itself, as in Jina's later client.
+/// Jina's retries: `max_attempts=1` means none. Before attempt `n + 1` we wait for a uniformly
+/// random time between zero and `min(initial_backoff · backoff_multiplier^(n-1), max_backoff)`; the
+/// first wait is exactly `initial_backoff`, as in Jina's later client.
 ///
-/// Retried is what did not reach the Flow (could not connect, lost before it was sent) and what its
-/// gateway could not serve just then (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and INTERNAL, HTTP 429, 502,
-/// 503 and 504, a WebSocket closed with 1011). A server that answers with `Retry-After` is given that
-/// time, a minute at most. Our own timeout, or a connection lost after the request was sent, is not
-/// retried: the request may have been served.
+/// Retried are requests that did not reach the Flow (could not connect, lost before sending) and
+/// those that its gateway could not serve at the time (gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and
+/// INTERNAL, HTTP 429, 502, 503 and 504, a WebSocket closed with 1011). A server that answers with
+/// `Retry-After` is given that time, up to a minute. Our own timeout, or a connection lost after
+/// the request was sent, is not retried: the request may have been served.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retry {
-    /// Attempts in all, the first included; at least 1.
+    /// Maximum number of attempts, including the first; at least 1.
     pub max_attempts: u32,
     /// The first wait.
     pub initial_backoff: Duration,
-    /// No wait is longer.
+    /// The longest wait.
     pub max_backoff: Duration,
-    /// Growth of the bound from wait to wait.
+    /// Factor by which the upper limit grows from one wait to the next.
     pub backoff_multiplier: f64,
 }
 
-/// Limits on the memory that responses can take.
+/// Limits on the memory that responses can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The limit of one response after decompression, in bytes.
+    /// Maximum size of one response after decompression, in bytes.
     pub message_bytes_max: usize,
 }
 
 impl ClientConfig {
-    /// Jina's default of `prefetch`.
+    /// Jina's default for `prefetch`.
     pub const PREFETCH: usize = 1000;
 
-    /// Jina's defaults: family asked for, no TLS options, no retries, 1000 requests in flight.
+    /// Jina's defaults: the Flow is asked for its family, no TLS options, no retries, 1000 requests
+    /// in flight.
     pub fn new(target: Target) -> ClientConfig {
         ClientConfig {
             target,
@@ -162,27 +166,27 @@ impl ClientConfig {
         }
     }
 
-    /// Looks at everything that can be judged before anything is sent: headers, and the files and
-    /// names of the TLS options, if the target has TLS.
+    /// Checks everything that can be checked before anything is sent: headers and, if the target
+    /// has TLS, the files and names of the TLS options.
     ///
     /// # Errors
-    /// The first thing that cannot be used.
+    /// The first invalid setting.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.header_map()?;
         check_tls(self)
     }
 
-    /// The headers of every request: the user's, and basic authorization when the address has user
-    /// info and they have no `authorization` of their own.
+    /// The headers of every request: the user's, plus basic authorization if the address has user
+    /// info and the user's headers include no `authorization`.
     ///
     /// # Errors
-    /// A header that HTTP does not allow, or that would say something else than what we send.
+    /// A header that HTTP does not allow, or that would contradict what we send.
     pub(super) fn header_map(&self) -> Result<HeaderMap, ConfigError> {
         let mut map = HeaderMap::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
             let (key, value) = header(name, value)?;
             if key == CONTENT_TYPE && self.target.protocol == Protocol::Grpc {
-                let reason = "belongs to gRPC and cannot be set";
+                let reason = "is reserved by gRPC and cannot be set";
                 return Err(ConfigError::Header { name: name.clone(), reason });
             }
             map.append(key, value);
@@ -200,11 +204,10 @@ impl ClientConfig {
     }
 }
 
-/// Headers that say how a message is framed: setting them would break the connection.
-/// A header as it goes out. Its value may be a secret.
+/// Parses a header to send. Its value may be a secret.
 ///
 /// # Errors
-/// A header that HTTP does not allow, or that would say something else than what we send.
+/// A header that HTTP does not allow, or that would contradict what we send.
 pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), ConfigError> {
     let bad = |reason| ConfigError::Header { name: name.to_owned(), reason };
     let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
@@ -212,7 +215,7 @@ pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     })?;
     let ours = OURS.contains(&key.as_str());
     if ours || OUR_PREFIXES.iter().any(|prefix| key.as_str().starts_with(prefix)) {
-        return Err(bad("belongs to the protocol and cannot be set"));
+        return Err(bad("is reserved by the protocol and cannot be set"));
     }
     let mut value = HeaderValue::from_str(value)
         .ok()
@@ -222,6 +225,7 @@ pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     Ok((key, value))
 }
 
+/// Headers about the framing of messages: setting them would break the connection.
 const OURS: [&str; 7] = [
     "connection",
     "content-length",
@@ -233,7 +237,7 @@ const OURS: [&str; 7] = [
 ];
 const OUR_PREFIXES: [&str; 2] = ["grpc-", "sec-websocket-"];
 
-/// Names of headers, but not their values.
+/// Shows the names of headers, but not their values.
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -271,8 +275,8 @@ impl Default for Retry {
 
 impl Default for Limits {
     fn default() -> Limits {
-        // Twice what a gateway is known to pass in one piece without complaint, and still a size
-        // that a thousand misbehaving replies cannot turn into a dead machine one by one.
+        // Twice the size that a gateway is known to pass in one message, and small enough that a
+        // thousand misbehaving replies, one at a time, cannot bring a machine down.
         Limits { message_bytes_max: 256 << 20 }
     }
 }
@@ -315,10 +319,10 @@ mod tests {
             (
                 "Grpc-Timeout",
                 "1S",
-                "header `Grpc-Timeout`: belongs to the protocol and cannot be set",
+                "header `Grpc-Timeout`: is reserved by the protocol and cannot be set",
             ),
-            ("TE", "x", "header `TE`: belongs to the protocol and cannot be set"),
-            ("content-type", "x", "header `content-type`: belongs to gRPC and cannot be set"),
+            ("TE", "x", "header `TE`: is reserved by the protocol and cannot be set"),
+            ("content-type", "x", "header `content-type`: is reserved by gRPC and cannot be set"),
         ] {
             let config = ClientConfig { headers: vec![(name.into(), value.into())], ..config() };
             assert_eq!(config.check().unwrap_err().to_string(), message);

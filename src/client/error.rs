@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::wire::{DecodeError, EncodeError, ExceptionInfo, Target};
 
-/// Why a call brought no reply, or a reply that reports a failure.
+/// Why a call got no reply, or got one that reports a failure.
 ///
 /// Clonable, because one broken connection fails every request on it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,10 +20,11 @@ pub enum CallError {
         /// The message of the operating system or of the resolver.
         reason: String,
     },
-    /// No connection could be opened because of a limit on our side: files, ports or memory. The Flow was
-    /// not asked.
+    /// No connection could be opened because of a limit on our side: files, ports or memory. The
+    /// Flow was not contacted.
     #[error(
-        "could not open a connection to {target}: {reason}; that is a limit on our side, not the Flow's"
+        "could not open a connection to {target}: {reason}; this is a limit of this machine, not \
+         of the Flow"
     )]
     OwnLimit {
         /// The address that was called.
@@ -36,7 +37,7 @@ pub enum CallError {
     Tls {
         /// The address that was called.
         target: Target,
-        /// What was wrong, and what to do where we know it.
+        /// What was wrong and, if we know it, what to do.
         reason: String,
     },
     /// No reply within the timeout.
@@ -50,25 +51,25 @@ pub enum CallError {
         /// How it ended.
         reason: String,
     },
-    /// The gateway said that it did not look at the request: its connection is about to end, or it has
-    /// as many requests as it takes; or the connection ended with the request still on our side.
-    #[error("{target} did not take the request: {reason}")]
+    /// The gateway said that it did not process the request, because its connection is about to end
+    /// or it is at its limit of requests; or the connection ended before the request was sent.
+    #[error("{target} did not accept the request: {reason}")]
     NotTaken {
         /// The address that was called.
         target: Target,
-        /// The reason it gave, or what we saw.
+        /// The reason it gave, or what we observed.
         reason: String,
     },
-    /// The other side does not speak the protocol.
+    /// The peer does not speak the protocol.
     #[error("{target} does not speak {expected}: {reason}")]
     Protocol {
         /// The address that was called.
         target: Target,
         /// What we speak, for example `gRPC`.
         expected: &'static str,
-        /// What came instead, with a guess at what it is.
+        /// What came instead, with a guess at its protocol.
         reason: String,
-        /// Whether that names the protocol which the port seems to speak.
+        /// Whether `reason` names the protocol that the port seems to speak.
         named: bool,
     },
     /// The gateway itself refused or failed: a gRPC status, an HTTP status, a WebSocket close code.
@@ -78,15 +79,15 @@ pub enum CallError {
         code: GatewayCode,
         /// Its message.
         message: String,
-        /// The time after which to try again, where it gives one (`Retry-After`).
+        /// How long to wait before trying again, if given (`Retry-After`).
         retry_after: Option<Duration>,
     },
-    /// An exception in an Executor, told in a response.
+    /// An exception in an Executor, reported in a response.
     #[error("Executor failed: {description}")]
     Executor {
-        /// As a rule the `repr` of the exception.
+        /// Usually the `repr` of the exception.
         description: String,
-        /// The name of the Executor whose route carries the failure, where there are routes.
+        /// The name of the Executor whose route carries the failure, if there are routes.
         executor: Option<String>,
         /// The exception: class, arguments and traceback.
         exception: Option<Arc<ExceptionInfo>>,
@@ -94,19 +95,19 @@ pub enum CallError {
     /// A GraphQL response with errors.
     #[error("GraphQL mutation returned the following errors: {0}")]
     GraphQl(String),
-    /// A response over the limit; it was not read to its end.
+    /// A response over the size limit; it was not read to its end.
     #[error("response is larger than the limit of {limit} bytes")]
     TooLarge {
         /// `Limits::message_bytes_max`.
         limit: usize,
     },
-    /// A response for which our own memory had no room; it was not read to its end.
+    /// A response that did not fit into our own memory limit; it was not read to its end.
     #[error(
-        "no room for the response: all that are coming in, or not done with, may take {bytes_max} \
-         bytes together (a limit of flowbench's own, `max_response_memory`)"
+        "response memory limit reached: responses in flight may take {bytes_max} bytes together; \
+         raise `max_response_memory`"
     )]
     NoRoom {
-        /// The bytes that all responses may take together: [`super::ResponseMemory`].
+        /// The limit of all responses together, in bytes: [`super::ResponseMemory`].
         bytes_max: usize,
     },
     /// A response that cannot be decoded.
@@ -118,12 +119,12 @@ pub enum CallError {
     /// Something this Flow or protocol cannot do (GraphQL with v2, `stream_doc` over HTTP).
     #[error("{0}")]
     Unsupported(String),
-    /// A setting of the client that cannot be used; nothing was sent.
+    /// An invalid setting of the client; nothing was sent.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
-/// The code with which a gateway refuses or fails, instead of replying.
+/// The code with which a gateway refuses a request or reports its own failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GatewayCode {
     /// The name of a gRPC status: `UNAVAILABLE`.
@@ -147,8 +148,8 @@ impl fmt::Display for GatewayCode {
     }
 }
 
-/// A setting that cannot be used, reported before anything is sent. Values of headers and contents of
-/// files are never in it.
+/// An invalid setting, reported before anything is sent. Never contains values of headers or
+/// contents of files.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that cannot be read.
@@ -158,10 +159,10 @@ pub enum ConfigError {
         option: &'static str,
         /// The file.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's error.
         source: Arc<std::io::Error>,
     },
-    /// A file that does not hold what it should.
+    /// A file with the wrong contents.
     #[error("TLS option `{option}`: `{}` {reason}", path.display())]
     TlsFile {
         /// `ca`, `cert` or `key`.
@@ -172,24 +173,23 @@ pub enum ConfigError {
         reason: String,
     },
     /// A certificate without its key, or the other way round.
-    #[error("TLS option `{given}` is given without `{missing}`; the two go together")]
+    #[error("TLS option `{given}` requires `{missing}`; set both")]
     TlsHalf {
         /// `cert` or `key`.
         given: &'static str,
         /// The one of `cert` and `key` that is missing.
         missing: &'static str,
     },
-    /// A name that no certificate can be for.
-    #[error(
-        "`{name}` is no name to verify a certificate against; expected a DNS name or an IP address"
-    )]
+    /// A name that no certificate can be issued for.
+    #[error("`{name}` is not a valid server name; expected a DNS name or an IP address")]
     TlsServerName {
         /// As written.
         name: String,
     },
-    /// No certificate authority is trusted: the system has none, and none is given.
+    /// No certificate authority is trusted: the system has none, and none was given.
     #[error(
-        "this system trusts no certificate at all; give the server's, or its issuer's, as TLS option `ca`"
+        "this system trusts no certificates; set TLS option `ca` to the server's certificate or \
+         its issuer's"
     )]
     TlsNothingTrusted,
     /// A header that HTTP does not allow.
@@ -202,7 +202,7 @@ pub enum ConfigError {
     },
 }
 
-/// An error with what is behind it.
+/// An error with its causes.
 fn decode_words(error: &DecodeError) -> String {
     let mut words = error.to_string();
     let mut behind = std::error::Error::source(error);
@@ -217,9 +217,9 @@ impl CallError {
     /// The kind of [`CallError::OwnLimit`].
     pub const OWN_LIMIT: &str = "own_limit";
 
-    /// A stable, short name: `connect`, `own_limit`, `tls`, `timeout`, `lost`, `protocol`, `gateway`, `executor`,
-    /// `graphql`, `too_large`, `no_room`, `decode`, `encode`, `unsupported`, `config`. Errors are counted
-    /// under it.
+    /// A short, stable name under which errors are counted: `connect`, `own_limit`, `tls`,
+    /// `timeout`, `lost`, `protocol`, `gateway`, `executor`, `graphql`, `too_large`, `no_room`,
+    /// `decode`, `encode`, `unsupported`, `config`.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Connect { .. } => "connect",
@@ -240,8 +240,8 @@ impl CallError {
         }
     }
 
-    /// Whether there is no connection to the Flow, or none any more: the next request is likely to fail
-    /// as well.
+    /// Whether there is no connection to the Flow, or no longer: the next request will probably
+    /// fail too.
     pub fn is_of_connection(&self) -> bool {
         matches!(
             self,
@@ -254,8 +254,8 @@ impl CallError {
         )
     }
 
-    /// Whether a new session may help, with new connections and a new question for the family: a Flow
-    /// that was restarted may be another one.
+    /// Whether a new session may help, with new connections and the family asked for again: a Flow
+    /// that was restarted may be a different one.
     pub(super) fn may_be_of_session(&self) -> bool {
         self.is_of_connection() || matches!(self, CallError::Gateway { .. } | CallError::Decode(_))
     }

@@ -1,4 +1,4 @@
-//! The way of one post: inputs in, requests out, responses back, with a bounded number in flight.
+//! One post: inputs in, requests out, responses back, with a limited number in flight.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Envelope {
     /// A request without data.
     pub(super) fn blank_request(self, family: Family) -> DataRequest {
         let Envelope { on, target_executor, parameters } = self;
-        // An empty endpoint is none for the v1 family.
+        // An empty endpoint means none in the v1 family.
         let nowhere = on.is_empty() && family == Family::V1;
         let header = Header {
             exec_endpoint: (!nowhere).then_some(on),
@@ -38,21 +38,22 @@ impl Envelope {
 /// Options of a post.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
-    /// Requests in flight, responses not handed out yet included; 0 is no limit.
+    /// Maximum number of requests in flight, including responses not yet handed out; 0 means no
+    /// limit.
     pub(super) prefetch: usize,
-    /// Hand responses out in the order of their requests.
+    /// Whether responses are handed out in the order of their requests.
     pub(super) results_in_order: bool,
-    /// Take further inputs after a request that brought no response.
+    /// Whether to take further inputs after a request got no response.
     pub(super) continue_on_error: bool,
-    /// Make Documents fit what the Flow tells of the endpoint.
+    /// Whether to fit Documents to the schema that the Flow reports for the endpoint.
     pub(super) fit_schema: bool,
 }
 
-/// A post under way: a stream of what became of each request.
+/// A post in progress: a stream of the outcomes of its requests.
 ///
-/// All that is in memory is the batch being filled and at most `prefetch` requests with their
-/// responses. Inputs are taken only while somebody asks for responses, so a slow reader slows the
-/// post down instead of filling memory. Dropping it gives up what is in flight.
+/// Holds only the batch being filled and at most `prefetch` requests with their responses. Inputs
+/// are taken only while responses are being read, so a slow reader slows the post down instead of
+/// filling memory. Dropping it abandons the requests in flight.
 pub(super) struct Exchange<'a, C> {
     session: C,
     form: Form,
@@ -62,13 +63,13 @@ pub(super) struct Exchange<'a, C> {
     batches: Option<Batches<'a>>,
     in_flight: InFlight,
     manner: Manner,
-    /// What Documents are made to fit.
+    /// The schema that Documents are fitted to.
     schema: Option<EndpointSchema>,
-    /// Documents that were taken so far.
+    /// Number of Documents taken so far.
     taken: u64,
-    /// Told when all that was sent has been answered.
+    /// Returned once everything that was sent has been answered.
     input_error: Option<PostError>,
-    /// The limit of requests in flight was reached, and there is not room for several yet.
+    /// The limit of requests in flight was reached, and there is not yet room for several more.
     full: bool,
 }
 
@@ -104,12 +105,12 @@ impl<'a, C: Call> Exchange<'a, C> {
         }
     }
 
-    /// The same for Documents that are made to fit.
+    /// The same, with Documents fitted to this schema.
     pub(super) fn of_schema(self, schema: Option<EndpointSchema>) -> Exchange<'a, C> {
         Exchange { schema, ..self }
     }
 
-    /// Makes Documents fit.
+    /// Fits Documents to the schema.
     fn fit(&mut self, documents: &mut [Document]) -> Result<(), PostError> {
         let first = self.taken;
         self.taken += documents.len() as u64;
@@ -126,8 +127,8 @@ impl<'a, C: Call> Exchange<'a, C> {
 
     /// Whether to make another request now.
     ///
-    /// At the limit of requests in flight, the next ones wait until there is room for an eighth of it,
-    /// and then go out in one write instead of one each. The Flow has enough to do meanwhile.
+    /// At the limit of requests in flight, new ones wait until an eighth of the limit is free, and
+    /// then go out in one write instead of one each. The Flow has enough to do in the meantime.
     fn has_room(&mut self) -> bool {
         let Manner { prefetch, .. } = self.manner;
         let in_flight = self.in_flight.len();
@@ -180,11 +181,11 @@ impl<C: Call + Unpin> Stream for Exchange<'_, C> {
     type Item = Result<Response, PostError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        /// Requests that are begun in one go before the connections on this thread get their turn.
+        /// Requests begun before the connections on this thread get their turn.
         const AT_ONCE: usize = 32;
         let this = self.get_mut();
         for _ in 0..AT_ONCE {
-            // Responses go first: each makes room for a request, and a failure ends the inputs
+            // Responses come first: each makes room for a request, and a failure ends the inputs
             // before another one is taken.
             if let Poll::Ready(Some(outcome)) = this.in_flight.poll_next(cx) {
                 return Poll::Ready(Some(this.settle(outcome)));
@@ -216,7 +217,7 @@ impl<C: Call + Unpin> Stream for Exchange<'_, C> {
 }
 
 impl InFlight {
-    /// Requests in flight, responses not handed out yet included.
+    /// Requests in flight, including responses not yet handed out.
     fn len(&self) -> usize {
         match self {
             InFlight::AnyOrder(calls) => calls.len(),
@@ -253,8 +254,8 @@ mod tests {
     use super::super::{Failure, Inputs, IntoInputs, PostError, Timing};
     use super::*;
 
-    /// The outcomes in words: the texts of a response, `!` before those of an error response, the
-    /// kind of an error.
+    /// The outcomes as text: the texts of a response, with `!` before those of an error response;
+    /// the kind of an error.
     async fn outcomes(
         post: impl Stream<Item = Result<Response, PostError>> + Unpin,
     ) -> Vec<String> {
@@ -374,7 +375,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_million_documents_pass_in_the_memory_of_a_few() {
-        /// Keeps its requests for a millisecond and counts those that are alive.
+        /// Holds each request for a millisecond and counts those that are alive.
         #[derive(Clone, Default)]
         struct Counting(Arc<(AtomicUsize, AtomicUsize)>);
         impl Call for Counting {

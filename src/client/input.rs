@@ -1,4 +1,4 @@
-//! What a post sends: one Document, many, a lazy iterator, an async stream or nothing.
+//! The inputs of a post: one Document, many, a lazy iterator, an async stream or nothing.
 
 use std::fmt;
 use std::mem;
@@ -13,46 +13,46 @@ use crate::wire::Document;
 /// How many Documents go into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestSize {
-    /// This many; the last request of a post may have fewer. 0 is refused when the post starts.
+    /// This many; the last request of a post may have fewer. 0 is rejected when the post starts.
     Documents(usize),
-    /// All Documents of the post in one request, which therefore are in memory at once. Jina's
-    /// client means the same by a negative number.
+    /// All Documents of the post in one request, so all are in memory at once. A negative number
+    /// means the same in Jina's client.
     All,
 }
 
-/// The Documents of a post, made by [`IntoInputs`]. The default is none: one request without data.
+/// The Documents of a post, made by [`IntoInputs`]. None by default: one request without data.
 #[derive(Default)]
 pub struct Inputs<'a>(Source<'a>);
 
 #[derive(Default)]
 enum Source<'a> {
-    /// A request of parameters alone.
+    /// One request with parameters only.
     #[default]
     Nothing,
-    /// Known to hold no Document: one request with an empty list, as an empty list is in Jina.
+    /// Known to hold no Document: one request with an empty list, as for an empty list in Jina.
     EmptyList,
-    /// Taken one by one, when there is room for a request.
+    /// Taken one by one, whenever there is room for a request.
     Documents(BoxStream<'a, Result<Document, BoxError>>),
 }
 
-/// What can be given to [`super::Post::inputs`]: a [`Document`], everything that is an iterator of
-/// Documents (a `Vec`, an array, a lazy iterator) and every `Stream` of Documents.
+/// An input for [`super::Post::inputs`]: a [`Document`], any iterator of Documents (a `Vec`, an
+/// array, a lazy iterator) or any `Stream` of Documents.
 ///
-/// Where producing a Document can fail, the items are `Result`s: what came before the first error
-/// is sent, then the post ends with [`super::PostError::Input`].
+/// If producing a Document can fail, the items are `Result`s: the Documents before the first error
+/// are sent, then the post ends with [`super::PostError::Input`].
 ///
-/// An iterator that says beforehand that it is empty (`size_hint`) is an empty list and makes one
-/// request without Documents; one that turns out to be empty makes no request. Jina's client draws
-/// the same line between a list and a generator.
+/// An iterator that reports beforehand that it is empty (`size_hint`) counts as an empty list and
+/// makes one request without Documents; one that turns out to be empty makes no request. Jina's
+/// client makes the same distinction between a list and a generator.
 ///
-/// `Kind` only keeps the three apart for the compiler.
+/// `Kind` only keeps the three implementations apart for the compiler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an input of a post",
     label = "expected a `Document`, or an iterator or `Stream` of `Document`, `&Document` or \
              `Result<Document, _>` that is `Send`"
 )]
 pub trait IntoInputs<'a, Kind> {
-    /// Converts it; nothing has been consumed yet.
+    /// Converts it without consuming anything yet.
     fn into_inputs(self) -> Inputs<'a>;
 }
 
@@ -61,7 +61,7 @@ pub trait IntoInput {
     /// The Document, or why there is none.
     ///
     /// # Errors
-    /// The error of the producer of the Document.
+    /// The error of the Document's producer.
     fn into_input(self) -> Result<Document, BoxError>;
 }
 
@@ -137,11 +137,11 @@ impl fmt::Debug for Inputs<'_> {
     }
 }
 
-/// Inputs, cut into the Documents of one request each.
+/// Inputs, split into batches of Documents, one per request.
 pub(super) struct Batches<'a> {
     source: Source<'a>,
     size: usize,
-    /// Documents of the request that is not full yet.
+    /// Documents of the request being filled.
     next: Vec<Document>,
 }
 
@@ -150,7 +150,7 @@ pub(super) struct Batches<'a> {
 pub(super) enum Batch {
     /// The data of one request; `None` for a request without data.
     Data(Option<Vec<Document>>),
-    /// The producer of the inputs failed. The Documents before it were a batch already.
+    /// The producer of the inputs failed. The Documents before the error were returned as a batch.
     Failed(BoxError),
 }
 
@@ -160,10 +160,10 @@ impl<'a> Batches<'a> {
         Batches { source: inputs.0, size, next: Vec::new() }
     }
 
-    /// The next batch, `None` past the last.
+    /// The next batch; `None` after the last.
     ///
-    /// A source that is always ready is left after `LOOK` Documents, with the task woken: replies
-    /// that came in meanwhile are handed out, and connections get their turn on the same thread.
+    /// A source that is always ready is left after `LOOK` Documents, with the task woken, so that
+    /// replies are handed out and connections on the same thread get their turn.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>> {
         const LOOK: usize = 64;
         let documents = match &mut self.source {
@@ -187,7 +187,7 @@ impl<'a> Batches<'a> {
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    // The Documents before the error go out first, the error comes next.
+                    // The Documents before the error go first, then the error.
                     if self.next.is_empty() {
                         self.source = Source::Documents(ended());
                         return Poll::Ready(Some(Batch::Failed(error)));
@@ -196,7 +196,7 @@ impl<'a> Batches<'a> {
                     return Poll::Ready(Some(self.take()));
                 }
                 Poll::Ready(None) => {
-                    // A stream that has ended must not be asked again.
+                    // A stream that has ended must not be polled again.
                     self.source = Source::Documents(ended());
                     let batch = (!self.next.is_empty()).then(|| self.take());
                     return Poll::Ready(batch);

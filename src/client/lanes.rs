@@ -1,4 +1,4 @@
-//! Many requests at once without a task, a future or a channel for each: whoever sends owns the
+//! Many requests at once without a task, a future or a channel for each: the sender owns the
 //! connections, and requests are rows of a table.
 
 use std::collections::HashMap;
@@ -11,27 +11,27 @@ use tokio::time::Instant;
 
 use super::{Call, Failure, Reply, Request};
 
-/// Connections that belong to who sends on them.
+/// Connections owned by their sender.
 pub trait Lanes {
-    /// Takes a request under a number that is not in flight. It goes out with the next
-    /// [`Lanes::poll`], together with others that were offered meanwhile.
+    /// Takes a request under a number that is not in flight. The next [`Lanes::poll`] sends it,
+    /// together with others offered in the meantime.
     fn offer(&mut self, row: u32, request: Request);
 
-    /// Writes and reads what can be written and read now. What ended is added to `landed`; the
+    /// Writes and reads as much as is possible now. Requests that ended are added to `landed`; the
     /// waker of `cx` is woken when there is more to do.
     fn poll(&mut self, cx: &mut Context<'_>, landed: &mut Vec<Landed>);
 
-    /// Gives a request up: a late reply to it is discarded. Tells when its first byte went out, of its
-    /// first attempt; `None`: it did not, as far as is known.
+    /// Abandons a request: a late reply to it is discarded. Returns when the first byte of its
+    /// first attempt was sent; `None` if it was not, as far as is known.
     fn give_up(&mut self, row: u32) -> Option<Instant>;
 }
 
-/// A request that is not in flight any more.
+/// A request that is no longer in flight.
 #[derive(Debug)]
 pub struct Landed {
     /// Its number.
     pub row: u32,
-    /// What became of it.
+    /// The reply, or why there is none.
     pub outcome: Result<Reply, Failure>,
 }
 
@@ -49,16 +49,16 @@ impl<L: Lanes> Lanes for &mut L {
     }
 }
 
-/// Lanes over any way to call a Flow, with a future for each request.
+/// Lanes over any way to call a Flow, with a future per request.
 pub struct Calls<C> {
     call: C,
     flying: FuturesUnordered<Abortable<Pin<Box<dyn Future<Output = Landed> + Send>>>>,
-    /// When each was offered, and what gives it up.
+    /// When each was offered, and the handle that aborts it.
     offered: HashMap<u32, (Instant, AbortHandle)>,
 }
 
 impl<C: Call> Calls<C> {
-    /// Sends by `call`.
+    /// Sends through `call`.
     pub fn new(call: C) -> Calls<C> {
         Calls { call, flying: FuturesUnordered::new(), offered: HashMap::new() }
     }
@@ -75,7 +75,7 @@ impl<C: Call> Lanes for Calls<C> {
 
     fn poll(&mut self, cx: &mut Context<'_>, landed: &mut Vec<Landed>) {
         while let Poll::Ready(Some(outcome)) = Pin::new(&mut self.flying).poll_next(cx) {
-            // What was given up is of no interest.
+            // The outcome of an abandoned request does not matter.
             if let Ok(ended) = outcome {
                 self.offered.remove(&ended.row);
                 landed.push(ended);
@@ -86,7 +86,7 @@ impl<C: Call> Lanes for Calls<C> {
     fn give_up(&mut self, row: u32) -> Option<Instant> {
         let (offered, handle) = self.offered.remove(&row)?;
         handle.abort();
-        // It is assumed that it went out at once.
+        // It is assumed to have been sent at once.
         Some(offered)
     }
 }

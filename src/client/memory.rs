@@ -1,9 +1,9 @@
-//! The memory that responses in flight may take together.
+//! A limit on the memory of all responses in flight.
 //!
-//! `Limits::message_bytes_max` bounds one response. A thousand that come in at the same time, each
-//! below it, would still be more than any machine has; so all connections of a Flow, and as a rule all
-//! of a run, share a [`ResponseMemory`]. A response that finds no room fails, alone: to wait for room
-//! would be to wait for others that wait as well.
+//! `Limits::message_bytes_max` limits one response. A thousand that arrive at the same time, each
+//! below it, would still exceed any machine's memory, so all connections of a Flow, and usually all
+//! of a run, share a [`ResponseMemory`]. Only the response that finds no room fails: waiting for
+//! room would mean waiting for others that wait as well.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{CallError, ClientConfig};
 
-/// A bound on the bytes of responses that are coming in or still held, shared by its clones.
+/// A limit on the bytes of responses that are arriving or still held, shared by its clones.
 #[derive(Clone)]
 pub struct ResponseMemory(Arc<Shared>);
 
@@ -22,28 +22,28 @@ struct Shared {
     used: AtomicUsize,
 }
 
-/// Responses up to this size, in bytes, are not counted: there are too many of them, and the buffers of
-/// each connection hold as many bytes anyway.
+/// Responses up to this size, in bytes, are not counted: there are too many of them, and the
+/// buffers of each connection hold as much anyway.
 const FREE: usize = 64 << 10;
 
-/// What one response takes. Dropping it gives the room back.
+/// The memory claimed by one response. Dropping it releases the memory.
 #[derive(Debug)]
 pub(super) struct Claim {
     memory: ResponseMemory,
     bytes: usize,
 }
 
-/// Limits on the bytes of responses: of one, and of all together.
+/// Limits on the bytes of responses: of each, and of all together.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
     /// The limit of one response, decompressed, in bytes.
     pub(super) message_bytes_max: usize,
-    /// The bound of all responses together.
+    /// The limit of all responses together.
     pub(super) memory: ResponseMemory,
 }
 
 impl Bounds {
-    /// The limits that a client was given.
+    /// The limits from a client's settings.
     pub(super) fn of(config: &ClientConfig) -> Bounds {
         Bounds {
             message_bytes_max: config.limits.message_bytes_max,
@@ -51,7 +51,7 @@ impl Bounds {
         }
     }
 
-    /// The limits of a single answer to a small question.
+    /// The limits for the answer to a single small query.
     pub(super) fn small(message_bytes_max: usize) -> Bounds {
         Bounds { message_bytes_max, memory: ResponseMemory::boundless() }
     }
@@ -66,27 +66,27 @@ impl From<NoRoom> for CallError {
 /// There is no room for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoRoom {
-    /// The bound, in bytes.
+    /// The limit, in bytes.
     pub(super) bytes_max: usize,
 }
 
 impl ResponseMemory {
-    /// A bound of this many bytes.
+    /// A limit of this many bytes.
     pub fn new(bytes_max: usize) -> ResponseMemory {
         ResponseMemory(Arc::new(Shared { bytes_max, used: AtomicUsize::new(0) }))
     }
 
-    /// No bound.
+    /// No limit.
     fn boundless() -> ResponseMemory {
         ResponseMemory::new(usize::MAX)
     }
 
-    /// The bound, in bytes.
+    /// The limit, in bytes.
     pub fn bytes_max(&self) -> usize {
         self.0.bytes_max
     }
 
-    /// A claim on no bytes yet.
+    /// An empty claim.
     pub(super) fn claim(&self) -> Claim {
         Claim { memory: self.clone(), bytes: 0 }
     }
@@ -99,23 +99,23 @@ impl fmt::Debug for ResponseMemory {
 }
 
 impl Claim {
-    /// Whether a response of this many bytes is not counted.
+    /// Whether a response of this size is not counted.
     pub(super) fn is_free(bytes: &usize) -> bool {
         *bytes <= FREE
     }
 
     /// Raises the claim to at least this many bytes. To be called with the capacity of the buffer
-    /// whenever that has grown.
+    /// whenever it has grown.
     ///
     /// # Errors
-    /// When there is no room. The claim stays as it was.
+    /// When there is no room; the claim is then unchanged.
     pub(super) fn cover(&mut self, bytes: usize) -> Result<(), NoRoom> {
         if Claim::is_free(&bytes) || bytes <= self.bytes {
             return Ok(());
         }
         let more = bytes - self.bytes;
         let Shared { bytes_max, used } = &*self.memory.0;
-        // Only the sum is shared, so no order with other memory is needed.
+        // Only the sum is shared, so no ordering with other memory is needed.
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(more).filter(|sum| sum <= bytes_max)
         })
@@ -124,12 +124,12 @@ impl Claim {
         Ok(())
     }
 
-    /// Gives up what was claimed so far.
+    /// Releases what was claimed so far.
     pub(super) fn give_back(&mut self) {
         drop(std::mem::replace(self, self.memory.claim()));
     }
 
-    /// Moves the claim to the response, which gives it back when it is dropped, and begins a new one.
+    /// Moves the claim to the response, which releases it when dropped, and starts a new one.
     pub(super) fn hold(&mut self, response: Bytes) -> Bytes {
         if self.bytes == 0 {
             return response;

@@ -1,9 +1,9 @@
 //! The client core: everything Jina's own Python client does, over gRPC, HTTP and WebSocket.
 //!
-//! [`Client::post`] and [`Client::mutate`] are for people and programs; [`Client::open`] gives a
-//! [`Session`], the leaner way that load runs take: connections stay open, bodies are encoded once, and
-//! only what is read of a reply is decoded. `post` uses a session too, so there is one implementation of
-//! each protocol.
+//! [`Client::post`] and [`Client::mutate`] are for people and programs; [`Client::open`] returns a
+//! [`Session`], the leaner interface that load runs use: connections stay open, bodies are encoded
+//! once, and only the parts of a reply that are read are decoded. `post` uses a session too, so
+//! each protocol is implemented once.
 
 mod call;
 mod callbacks;
@@ -50,7 +50,7 @@ pub(crate) use transport::{connect, tls_for};
 
 use crate::wire::{Document, Map, TargetError};
 
-/// The error of the caller's own code: of callbacks and of producers of inputs.
+/// An error in the caller's own code: in a callback or a producer of inputs.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client of one Flow. Cheap to clone. Connects when first used; all clones share the connections.
@@ -58,7 +58,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Client {
     config: Arc<ClientConfig>,
     session: Arc<SharedSession>,
-    /// For GraphQL, where `session` does not speak HTTP.
+    /// For GraphQL, if `session` does not speak HTTP.
     http_session: Arc<SharedSession>,
 }
 
@@ -71,12 +71,12 @@ impl Client {
     /// A client with Jina's defaults of the Flow at `address`, for example `grpc://localhost:1234`.
     ///
     /// # Errors
-    /// When it is not an address.
+    /// When `address` is not a valid address.
     pub fn at(address: &str) -> Result<Client, TargetError> {
         Ok(Client::new(ClientConfig::new(address.parse()?)))
     }
 
-    /// The settings it was made with.
+    /// The client's settings.
     pub fn config(&self) -> &ClientConfig {
         &self.config
     }
@@ -101,8 +101,8 @@ impl Client {
         StreamDoc::new(self.clone(), on.into(), document)
     }
 
-    /// Whether the Flow is there and its gateway reaches all Executors. [`Session::dry_run`] says why
-    /// not.
+    /// Whether the Flow is up and its gateway reaches all Executors. If not, [`Session::dry_run`]
+    /// says why.
     pub async fn is_flow_ready(&self) -> bool {
         match self.session.get(&self.config).await {
             Ok(session) => session.dry_run().await.is_ok(),
@@ -110,17 +110,17 @@ impl Client {
         }
     }
 
-    /// Asks the Flow what it is: its family, its versions.
+    /// Asks the Flow for its family and versions.
     ///
     /// # Errors
     /// As [`Client::open`].
     pub async fn info(&self) -> Result<FlowInfo, CallError> {
-        // A session does not ask for a family that is set.
+        // A session does not ask for the family if it is set.
         let asking = ClientConfig { family: FamilyChoice::Auto, ..(*self.config).clone() };
         Ok(Session::open(Arc::new(asking)).await?.info().clone())
     }
 
-    /// Opens the connections of a session and, where the family is `auto`, asks the Flow for it.
+    /// Opens the connections of a session and, if the family is `auto`, asks the Flow for it.
     ///
     /// # Errors
     /// `Connect`, `Tls`, `Protocol` (with a guess at what the port speaks instead), `Timeout`,
@@ -129,10 +129,10 @@ impl Client {
         Session::open(self.config.clone()).await
     }
 
-    /// The shared session, or one of its own for settings of its own.
+    /// The shared session, or a separate one for separate settings.
     async fn session(&self, own: Option<ClientConfig>) -> Result<Session, CallError> {
         let Some(mut own) = own else { return self.session.get(&self.config).await };
-        // What the Flow answered once is used again.
+        // A Flow that has answered already is not asked again.
         if let (FamilyChoice::Auto, Some(session)) = (own.family, self.session.opened()) {
             own.family = FamilyChoice::Is(session.family());
         }
@@ -153,13 +153,13 @@ fn map<K: Into<String>, V: Into<Value>>(values: impl IntoIterator<Item = (K, V)>
 
 /// A session that opens when first needed.
 ///
-/// It belongs to the runtime it was opened on, whose end is the end of its connections; asked for
-/// on another runtime, it opens again.
+/// It belongs to the runtime it was opened on, and its connections end with that runtime. On
+/// another runtime, it is opened again.
 #[derive(Default)]
 struct SharedSession(Mutex<Option<(runtime::Id, Arc<OnceCell<Session>>)>>);
 
 impl SharedSession {
-    /// The session. A caller that comes while it is being opened waits for it, instead of opening
+    /// The session. A caller that arrives while it is being opened waits for it instead of opening
     /// another.
     async fn get(&self, config: &Arc<ClientConfig>) -> Result<Session, CallError> {
         let cell = self.cell();
@@ -171,7 +171,7 @@ impl SharedSession {
         self.cell().get().cloned()
     }
 
-    /// Makes the next caller open another session. Requests on this one continue.
+    /// Makes the next caller open another session. Requests on the current one continue.
     fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -11,15 +11,15 @@ use crate::wire::{DecodeError, Family, Map, Protocol, Target};
 
 /// A builder of a GraphQL mutation. Nothing is sent before [`Mutate::send`].
 ///
-/// Flows of the v1 family serve it on their HTTP port when they were started with
-/// `expose_graphql_endpoint`. `docs` takes the arguments `data`, `targetExecutor`, `parameters` (JSON
-/// in a string) and `execEndpoint` (`/search` when left out) and gives the Documents, any selection
-/// of their fields.
+/// Flows of the v1 family serve it on their HTTP port if they were started with
+/// `expose_graphql_endpoint`. `docs` takes the arguments `data`, `targetExecutor`, `parameters`
+/// (JSON in a string) and `execEndpoint` (default `/search`) and returns the Documents with any
+/// selection of their fields.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`"]
 pub struct Mutate {
     client: Client,
-    /// The client's settings, with those that this mutation overrides.
+    /// The client's settings, with this mutation's overrides.
     config: Option<Box<ClientConfig>>,
     mutation: String,
     variables: Option<Map>,
@@ -54,13 +54,13 @@ impl Mutate {
         self
     }
 
-    /// Sends the mutation and gives the response: `{"data": {"docs": [...]}}`.
+    /// Sends the mutation and returns the response: `{"data": {"docs": [...]}}`.
     ///
-    /// An exception in an Executor does not show: gateways answer with the Documents as they were.
+    /// An exception in an Executor is not visible: gateways answer with the Documents unchanged.
     ///
     /// # Errors
     /// [`CallError::GraphQl`] when the response lists errors, [`CallError::Unsupported`] when the
-    /// Flow offers no GraphQL or not on the port of the client, and every error of a request.
+    /// Flow offers no GraphQL, or none on the client's port, and every error of a request.
     pub async fn send(self) -> Result<Value, CallError> {
         #[derive(Serialize)]
         struct Query<'a> {
@@ -79,7 +79,7 @@ impl Mutate {
         };
         let reply = outcome.map_err(|error| match error {
             CallError::Protocol { .. } | CallError::Lost { .. } if guessed => {
-                elsewhere(format!("GraphQL goes over HTTP, which {target} does not seem to speak"))
+                elsewhere(format!("GraphQL requires HTTP, which {target} does not seem to speak"))
             }
             CallError::Unsupported(why) if guessed => elsewhere(why),
             error => error,
@@ -88,7 +88,7 @@ impl Mutate {
             return Err(failure);
         }
         let Body::GraphQl(body) = reply.body else {
-            return Err(CallError::Unsupported("the answer is not one to a mutation".into()));
+            return Err(CallError::Unsupported("the response is not a GraphQL response".into()));
         };
         serde_json::from_slice(&body)
             .map_err(|error| CallError::Decode(Arc::new(DecodeError::from(error))))
@@ -116,7 +116,7 @@ impl Mutate {
 
 fn elsewhere(why: String) -> CallError {
     CallError::Unsupported(format!(
-        "{why}; where the Flow has an HTTP port, give its address too (`http_target`, on the command \
+        "{why}; if the Flow has an HTTP port, set its address too (`http_target`, on the command \
          line `--http`)"
     ))
 }

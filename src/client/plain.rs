@@ -1,5 +1,5 @@
-//! Plain HTTP: requests to what stands in front of a Flow, beside it or in its place, which speaks no
-//! Jina.
+//! Plain HTTP: requests to servers in front of a Flow, beside it or in its place, which do not
+//! speak Jina's protocols.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ use super::ConfigError;
 use super::config::header as checked;
 use crate::units::escape_path_and_query;
 
-/// A path may have this many bytes, as servers and proxies commonly limit it.
+/// Maximum length of a path in bytes, as servers and proxies commonly limit it.
 const PATH_BYTES_MAX: usize = 8 << 10;
 
-/// An HTTP request that is ready to be sent: what is not allowed on the wire was refused or escaped.
+/// An HTTP request ready to be sent: anything not allowed on the wire was rejected or escaped.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
     method: Method,
@@ -22,46 +22,47 @@ pub struct HttpRequest {
     headers: RequestHeaders,
     body: Option<Bytes>,
     success: Vec<u16>,
-    /// Its header lines together with those of the session that sent it first, for the next time it goes out there.
+    /// Its header lines together with those of the first session that sent it, kept for the next
+    /// time it is sent there.
     made: OnceLock<(u64, Box<str>)>,
 }
 
-/// Headers of one request, in the place of the client's own of the same names. Their values may be
+/// Headers of one request, which replace the client's own of the same names. Their values may be
 /// secrets: `Debug` does not show them.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeaders(HeaderMap);
 
-/// What came back.
+/// The response to a plain HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpResponse {
     /// For example 200.
     pub status: u16,
-    /// In the order they came, names in lower case.
+    /// In the order received, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Freed of chunks and compression.
+    /// Decoded: without chunks and compression.
     pub body: Bytes,
 }
 
 /// Why a request cannot be sent.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HttpRequestError {
-    /// The method has other characters than letters.
+    /// The method has characters other than letters.
     #[error("`{0}` is not an HTTP method; expected one such as `GET` or `POST`")]
     Method(String),
     /// The path does not begin with `/`, or is too long.
-    #[error("a path begins with `/` and has at most {PATH_BYTES_MAX} bytes, found `{0}`")]
+    #[error("a path must begin with `/` and have at most {PATH_BYTES_MAX} bytes, found `{0}`")]
     Path(String),
-    /// A header that HTTP does not allow, or that is made here.
+    /// A header that HTTP does not allow, or that is set here.
     #[error(transparent)]
     Header(#[from] ConfigError),
 }
 
 impl HttpRequest {
-    /// A request without headers and body, which succeeds with any status below 400. In `path`, which
-    /// may have a query, bytes that are not allowed there are escaped.
+    /// A request without headers and body, which succeeds with any status below 400. `path` may
+    /// have a query; bytes not allowed in it are escaped.
     ///
     /// # Errors
-    /// A method or a path that HTTP does not know.
+    /// An invalid method or path.
     pub fn new(method: &str, path: &str) -> Result<HttpRequest, HttpRequestError> {
         let known = Method::from_bytes(method.as_bytes()).ok();
         let method = known
@@ -83,17 +84,17 @@ impl HttpRequest {
         })
     }
 
-    /// One more header. It takes the place of the client's own of the same name.
+    /// Adds a header, which replaces the client's own of the same name.
     ///
     /// # Errors
-    /// A name or a value that HTTP does not allow, and names that belong to the connection.
+    /// A name or value that HTTP does not allow, or a name that belongs to the connection.
     pub fn header(mut self, name: &str, value: &str) -> Result<HttpRequest, HttpRequestError> {
         self.headers.set(name, value)?;
         self.made = OnceLock::new();
         Ok(self)
     }
 
-    /// These headers, in the place of any it has.
+    /// Replaces all headers of the request.
     pub fn headers(self, headers: RequestHeaders) -> HttpRequest {
         HttpRequest { headers, made: OnceLock::new(), ..self }
     }
@@ -103,12 +104,12 @@ impl HttpRequest {
         HttpRequest { body: Some(body.into()), made: OnceLock::new(), ..self }
     }
 
-    /// The statuses of a success; none: every status below 400.
+    /// The statuses that count as success; if empty, every status below 400.
     pub fn success(self, statuses: &[u16]) -> HttpRequest {
         HttpRequest { success: statuses.to_vec(), ..self }
     }
 
-    /// `GET`, `POST` …
+    /// The method, such as `GET` or `POST`.
     pub fn method(&self) -> &str {
         self.method.as_str()
     }
@@ -118,12 +119,12 @@ impl HttpRequest {
         &self.path
     }
 
-    /// What is sent as its body.
+    /// The body to send.
     pub fn content(&self) -> Option<&Bytes> {
         self.body.as_ref()
     }
 
-    /// Its header lines, those of the client included as far as it has none of its own. `others` are whole
+    /// Its header lines, plus those of the client that it does not override. `others` are whole
     /// lines.
     pub(super) fn lines(&self, others: &str) -> String {
         let mut lines = self.headers.lines(others);
@@ -138,7 +139,8 @@ impl HttpRequest {
         lines
     }
 
-    /// The same, made once for all the times that this request goes out on a session, which a number stands for.
+    /// The same, built once for all the times this request is sent on a session, which is
+    /// identified by number.
     pub(super) fn own_lines(&self, session: u64, others: &str) -> Cow<'_, str> {
         let (made_for, lines) = self.made.get_or_init(|| (session, self.lines(others).into()));
         match *made_for == session {
@@ -147,12 +149,12 @@ impl HttpRequest {
         }
     }
 
-    /// Bytes that go out, but for the headers that all requests have in common.
+    /// Bytes to send, without the headers that all requests have in common.
     pub(crate) fn len(&self) -> usize {
         self.path.len() + self.headers.bytes() + self.body.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Whether a status is one of those named as successes.
+    /// Whether a status is listed as a success.
     pub(super) fn expects(&self, status: u16) -> bool {
         self.success.contains(&status)
     }
@@ -167,26 +169,26 @@ impl HttpRequest {
 }
 
 impl RequestHeaders {
-    /// Sets a header. One of the same name goes.
+    /// Sets a header, replacing one of the same name.
     ///
     /// # Errors
-    /// A name or a value that HTTP does not allow, and names that belong to the connection.
+    /// A name or value that HTTP does not allow, or a name that belongs to the connection.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let (key, value) = checked(name, value)?;
         if key == header::HOST {
-            let reason = "belongs to the protocol and cannot be set";
+            let reason = "is reserved by the protocol and cannot be set";
             return Err(ConfigError::Header { name: name.to_owned(), reason });
         }
         self.0.insert(key, value);
         Ok(())
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whole lines, each with its `\r\n`, followed by those of `others` whose names are not among them.
+    /// Whole lines, each with its `\r\n`, followed by the lines of `others` with other names.
     pub(super) fn lines(&self, others: &str) -> String {
         let mut lines = String::with_capacity(self.bytes() + others.len());
         for (name, value) in &self.0 {
@@ -202,14 +204,14 @@ impl RequestHeaders {
         lines
     }
 
-    /// Puts them into the place of those of the same names.
+    /// Puts them into `map`, replacing headers of the same names.
     pub(super) fn put_into(&self, map: &mut HeaderMap) {
         for (name, value) in &self.0 {
             map.insert(name, value.clone());
         }
     }
 
-    /// Bytes of their lines.
+    /// Size of their lines in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
     }

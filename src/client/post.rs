@@ -21,13 +21,13 @@ use crate::wire::{Map, Misfit, Protocol};
 /// A builder of a post. Nothing is sent before one of its final methods is called.
 ///
 /// Without callbacks these are [`Post::send`] for one list of Documents, [`Post::responses`] for a
-/// list of responses, [`Post::stream`] for responses one by one. Giving any callback makes it a
-/// `Post<Callbacks>`, which accumulates and returns nothing and has [`Post::run`] alone.
+/// list of responses and [`Post::stream`] for responses one by one. Adding a callback makes it a
+/// `Post<Callbacks>`, which accumulates and returns nothing and has only [`Post::run`].
 #[derive(Debug)]
 #[must_use = "nothing is sent before `send`, `responses`, `stream` or, with callbacks, `run`"]
 pub struct Post<'a, Ending = NoCallbacks> {
     client: Client,
-    /// The client's settings, with those that this post overrides.
+    /// The client's settings, with this post's overrides.
     config: Option<Box<ClientConfig>>,
     envelope: Envelope,
     manner: Manner,
@@ -36,8 +36,8 @@ pub struct Post<'a, Ending = NoCallbacks> {
     ending: Ending,
 }
 
-/// Requests in flight over HTTP unless set: the number of connections that Jina's client opens, and far
-/// below the usual limit of open files.
+/// Default limit of requests in flight over HTTP: the number of connections that Jina's client
+/// opens, and far below the usual limit of open files.
 const HTTP_PREFETCH: usize = 100;
 
 /// A [`Post`] without callbacks.
@@ -47,18 +47,19 @@ pub struct NoCallbacks(());
 /// Why a post ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
-    /// A request brought no response, or (from [`Post::run`] and [`Results::into_ok`]) a response
+    /// A request got no response, or (from [`Post::run`] and [`Results::into_ok`]) a response
     /// reported a failure.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The iterator or stream of inputs failed. What it gave before was sent and answered.
+    /// The iterator or stream of inputs failed. The Documents before the error were sent and
+    /// answered.
     #[error("the inputs ended with an error: {0}")]
     Input(#[source] BoxError),
-    /// A Document does not fit the schema that the Flow told of the endpoint. What came before it was sent and
-    /// answered.
+    /// A Document does not fit the schema that the Flow reports for the endpoint. The Documents
+    /// before it were sent and answered.
     #[error("Document {index}, for endpoint `{endpoint}`: {misfit}")]
     Unfit {
-        /// Which Document of the post, from 0.
+        /// Index of the Document in the post, from 0.
         index: u64,
         /// The endpoint.
         endpoint: String,
@@ -96,16 +97,16 @@ impl<'a> Post<'a> {
         }
     }
 
-    /// Sends everything and gives the Documents of all responses as one flat list, in the order
+    /// Sends everything and returns the Documents of all responses as one flat list, in the order
     /// of the responses.
     ///
     /// Responses that report a failure are not an error here, as in Jina up to 3.6.5: their Documents
     /// are part of the list. [`Results::failures`] lists the failures.
     ///
     /// # Errors
-    /// When a request brings no response, and when the inputs fail; the rest is given up then. With
-    /// [`Post::continue_on_error`], a request without a response is one of the failures instead, unless
-    /// the Flow cannot be reached at all.
+    /// When a request gets no response or the inputs fail; the rest is abandoned then. With
+    /// [`Post::continue_on_error`], a request without a response is one of the failures instead,
+    /// unless the Flow cannot be reached at all.
     pub async fn send(self) -> Result<Results, PostError> {
         let continue_on_error = self.manner.continue_on_error;
         let mut responses = self.stream();
@@ -130,25 +131,25 @@ impl<'a> Post<'a> {
         Ok(results)
     }
 
-    /// Sends everything and gives the list of responses, Jina's `return_responses=True`. Those
-    /// that tell of a failure are among them.
+    /// Sends everything and returns the list of responses, Jina's `return_responses=True`,
+    /// including those that report a failure.
     ///
     /// # Errors
-    /// When a request brings no response, which has no place in the list, and when the inputs fail.
+    /// When a request gets no response, which has no place in the list, or the inputs fail.
     pub async fn responses(self) -> Result<Vec<Response>, PostError> {
         self.stream().try_collect().await
     }
 
-    /// Gives responses one by one as they come, while inputs are still being produced.
+    /// Returns responses one by one as they arrive, while inputs are still being produced.
     ///
-    /// The post goes on only while the stream is being read, so nothing piles up. A request that
-    /// brought no response is an `Err`; then no further input is taken, and the outcomes of the
-    /// requests in flight follow until the stream ends. Dropping the stream gives them up.
+    /// The post advances only while the stream is being read, so nothing piles up. A request that
+    /// got no response is an `Err`; then no further input is taken, and the stream ends after the
+    /// outcomes of the requests in flight. Dropping the stream abandons them.
     pub fn stream(self) -> Responses<'a> {
         self.into_parts().0
     }
 
-    /// Called with each response that is a success. See [`Post::run`].
+    /// Called with each successful response. See [`Post::run`].
     pub fn on_done<R: CallbackReturn>(
         self,
         callback: impl FnMut(&Response) -> R + Send + 'a,
@@ -165,7 +166,7 @@ impl<'a> Post<'a> {
         self.with_callbacks().on_error(callback)
     }
 
-    /// Called for each request, whatever became of it: with the response if there is one. See
+    /// Called for each request, whatever its outcome: with the response if there is one. See
     /// [`Post::run`].
     pub fn on_always<R: CallbackReturn>(
         self,
@@ -182,7 +183,7 @@ impl<'a> Post<'a> {
 }
 
 impl<'a> Post<'a, Callbacks<'a>> {
-    /// Called with each response that is a success. See [`Post::run`].
+    /// Called with each successful response. See [`Post::run`].
     pub fn on_done<R: CallbackReturn>(
         mut self,
         callback: impl FnMut(&Response) -> R + Send + 'a,
@@ -201,7 +202,7 @@ impl<'a> Post<'a, Callbacks<'a>> {
         self
     }
 
-    /// Called for each request, whatever became of it: with the response if there is one. See
+    /// Called for each request, whatever its outcome: with the response if there is one. See
     /// [`Post::run`].
     pub fn on_always<R: CallbackReturn>(
         mut self,
@@ -211,19 +212,19 @@ impl<'a> Post<'a, Callbacks<'a>> {
         self
     }
 
-    /// Sends everything and calls the callbacks as outcomes come in, one call after the other:
-    /// `on_done` or `on_error`, then `on_always`. Nothing is accumulated.
+    /// Sends everything and calls the callbacks as outcomes arrive, one call at a time: `on_done`
+    /// or `on_error`, then `on_always`. Nothing is accumulated.
     ///
-    /// A failure to connect at all is one outcome. A connection that is lost on the way is one for
-    /// each request that was in flight; no further input is taken then.
+    /// A failure to connect at all is one outcome. A lost connection is one outcome for each
+    /// request in flight; no further input is taken then.
     ///
-    /// Callbacks run on the task that receives: one that is slow holds up receiving.
+    /// Callbacks run on the task that receives, so a slow one delays receiving.
     ///
     /// # Errors
-    /// A failure for which `on_error` was called counts as handled. The first one that no callback could
-    /// see is returned when the post has ended: a failed request if
-    /// there is no `on_error` (`on_always` does not get to know why), and an error of the inputs.
-    /// A callback that returns an error or panics ends the post with [`PostError::Callback`].
+    /// A failure passed to `on_error` counts as handled. The first one that no callback received is
+    /// returned when the post has ended: a failed request if there is no `on_error` (`on_always` is
+    /// not given the reason), or an error of the inputs. A callback that returns an error or panics
+    /// ends the post with [`PostError::Callback`].
     pub async fn run(self) -> Result<(), PostError> {
         let continue_on_error = self.manner.continue_on_error;
         let (responses, callbacks) = self.into_parts();
@@ -232,8 +233,8 @@ impl<'a> Post<'a, Callbacks<'a>> {
 }
 
 impl<'a, Ending> Post<'a, Ending> {
-    /// What is sent: a Document, a list, an iterator, an async stream. Left out, one request
-    /// without Documents is sent.
+    /// The inputs to send: a Document, a list, an iterator or an async stream. Without inputs, one
+    /// request without Documents is sent.
     pub fn inputs<Kind>(mut self, inputs: impl IntoInputs<'a, Kind>) -> Self {
         self.inputs = inputs.into_inputs();
         self
@@ -245,8 +246,7 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// What Executors get besides the Documents: a [`Map`], or names and values as in
-    /// `[("k", 3)]`.
+    /// Parameters for the Executors: a [`Map`], or names and values as in `[("k", 3)]`.
     pub fn parameters<K: Into<String>, V: Into<Value>>(
         mut self,
         parameters: impl IntoIterator<Item = (K, V)>,
@@ -255,7 +255,7 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// Only Executors whose name this regular expression matches (Python's, from the start of the
+    /// Only Executors whose name matches this regular expression (Python's, from the start of the
     /// name) process the requests. Empty: all.
     pub fn target_executor(mut self, pattern: impl Into<String>) -> Self {
         self.envelope.target_executor = pattern.into();
@@ -268,29 +268,30 @@ impl<'a, Ending> Post<'a, Ending> {
         self
     }
 
-    /// The limit of requests in flight; 0 is no limit, and then a fast iterator of inputs is in memory as
-    /// a whole. The default is the client's, 1000; over HTTP, where each request in flight has a
-    /// connection of its own, 100.
+    /// Maximum number of requests in flight; 0 means no limit, and then all inputs of a fast
+    /// iterator are in memory at once. The default is the client's, 1000; over HTTP, where each
+    /// request in flight has its own connection, 100.
     pub fn prefetch(mut self, requests: usize) -> Self {
         self.manner.prefetch = requests;
         let of_client = self.client.config().prefetch;
         if of_client != 0 && (requests == 0 || requests > of_client) {
-            // The client's connections are not made for this many.
+            // The client's connections are not set up for this many.
             return self.configured(|config| config.prefetch = requests);
         }
         self
     }
 
-    /// Take further inputs after a request that brought no response or a callback that failed.
-    /// If the Flow cannot be reached at all, the post still ends.
+    /// Take further inputs after a request got no response or a callback failed. If the Flow cannot
+    /// be reached at all, the post still ends.
     pub fn continue_on_error(mut self, continue_on_error: bool) -> Self {
         self.manner.continue_on_error = continue_on_error;
         self
     }
 
-    /// Make Documents fit the schema that the Flow tells of the endpoint, as scenarios do: each field gets the
-    /// type that is wanted, and what is not set is not sent. A Document that does not fit ends the post with
-    /// [`PostError::Unfit`]. Jina's client does not do this, and it is off unless asked for.
+    /// Fit Documents to the schema that the Flow reports for the endpoint, as scenarios do: each
+    /// field gets the expected type, and unset fields are not sent. A Document that does not fit
+    /// ends the post with [`PostError::Unfit`]. Off by default, because Jina's client does not do
+    /// this.
     pub fn fit_schema(mut self, fit: bool) -> Self {
         self.manner.fit_schema = fit;
         self
@@ -338,7 +339,7 @@ impl<'a, Ending> Post<'a, Ending> {
             Ok(Exchange::new(session, form, envelope, manner, batches).of_schema(schema))
         };
         let outcomes = stream::once(exchange).try_flatten().inspect_err(move |error| {
-            // The next post opens a session of its own.
+            // The next post opens a new session.
             if let (PostError::Call(error), Some(shared)) = (error, &shared)
                 && error.may_be_of_session()
             {

@@ -1,4 +1,4 @@
-//! What people and programs get to see of a reply.
+//! Responses as people and programs see them.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -8,28 +8,28 @@ use crate::wire::{DataRequest, Document, Header, Map, Route, Schema, Status};
 
 /// The response to one request: Jina's `DataRequest`.
 ///
-/// Header and routes are there at once. Parameters and Documents are decoded when first asked for,
-/// so that who does not look at them does not pay for them; that is why asking can fail.
+/// Header and routes are available at once. Parameters and Documents are decoded when first asked
+/// for, so that callers who do not need them do not pay for it; that is why asking can fail.
 #[derive(Debug)]
 pub struct Response {
     reply: Reply,
     decoded: OnceLock<Result<DataRequest, CallError>>,
-    /// By which bytes are told from the texts that stand for them in JSON.
+    /// Distinguishes bytes from the texts that represent them in JSON.
     output: Option<Schema>,
 }
 
 /// The Documents of all responses of a post, in the order of the responses, and the failures that
-/// some of them told of.
+/// some of them reported.
 ///
-/// It is a list of Documents (it dereferences to one). As in Jina, the Documents of an error
-/// response are among them, as the failing Executor received them; [`Results::into_ok`] is for
-/// those who want all or nothing.
+/// It dereferences to the list of Documents. As in Jina, the list includes the Documents of an
+/// error response, as the failing Executor received them; [`Results::into_ok`] gives all or
+/// nothing.
 #[derive(Debug, Default)]
-#[must_use = "some of the responses may tell of failures"]
+#[must_use = "some of the responses may report failures"]
 pub struct Results {
-    /// The Documents, flat.
+    /// All Documents in one flat list.
     pub docs: Vec<Document>,
-    /// Why requests failed, in the order of the responses; empty when all went well.
+    /// Why requests failed, in the order of the responses; empty if all succeeded.
     pub failures: Vec<CallError>,
 }
 
@@ -38,7 +38,7 @@ impl Response {
         Response { reply, decoded: OnceLock::new(), output: None }
     }
 
-    /// The same where the schema of its Documents tells which of the texts in them are bytes.
+    /// The same, with a schema that says which of the texts in its Documents are bytes.
     pub(super) fn with_bytes(self, output: Option<Schema>) -> Response {
         Response { output, ..self }
     }
@@ -57,7 +57,7 @@ impl Response {
         &self.reply.head.header
     }
 
-    /// The status; `None` is success.
+    /// The status; `None` means success.
     pub fn status(&self) -> Option<&Status> {
         self.header().status.as_deref()
     }
@@ -67,31 +67,31 @@ impl Response {
         self.status().is_none_or(Status::is_ok)
     }
 
-    /// What this response tells of: an exception in an Executor. `None` is success.
+    /// The failure that this response reports: an exception in an Executor. `None` means success.
     pub fn failure(&self) -> Option<CallError> {
         self.reply.failure()
     }
 
-    /// The gateway and every Executor the request passed, in the order of the Flow. Empty over HTTP
-    /// to a v2 Flow, which tells of none.
+    /// The gateway and every Executor that the request passed, in the order of the Flow. Empty over
+    /// HTTP to a v2 Flow, which reports none.
     pub fn routes(&self) -> &[Route] {
         self.reply.head.routes.as_deref().unwrap_or_default()
     }
 
-    /// When it was sent, began to be answered and was answered.
+    /// When it was sent, and when its answer began and was complete.
     pub fn timing(&self) -> Timing {
         self.reply.timing
     }
 
-    /// The response as a whole.
+    /// The whole response.
     ///
     /// # Errors
-    /// [`CallError::Decode`] when parameters or Documents are not what they should be.
+    /// [`CallError::Decode`] when parameters or Documents cannot be decoded.
     pub fn data_request(&self) -> Result<&DataRequest, CallError> {
         self.decoded.get_or_init(|| self.decode()).as_ref().map_err(Clone::clone)
     }
 
-    /// The Documents; none when there is no data.
+    /// The Documents; empty if there is no data.
     ///
     /// # Errors
     /// As [`Response::data_request`].
@@ -99,7 +99,7 @@ impl Response {
         Ok(self.data_request()?.docs())
     }
 
-    /// Parameters of the request, with what Executors returned under `__results__`.
+    /// Parameters of the request, including what Executors returned under `__results__`.
     ///
     /// # Errors
     /// As [`Response::data_request`].
@@ -115,7 +115,7 @@ impl Response {
         Ok(self.data_request()?.results())
     }
 
-    /// The text of each Document, empty for one without.
+    /// The text of each Document; empty for one without text.
     ///
     /// # Errors
     /// As [`Response::data_request`].
@@ -123,7 +123,7 @@ impl Response {
         Ok(texts(self.docs()?))
     }
 
-    /// The response as a whole, for keeps.
+    /// The whole response, by value.
     ///
     /// # Errors
     /// As [`Response::data_request`].
@@ -133,7 +133,7 @@ impl Response {
         decoded.into_inner().unwrap_or_else(|| again(reply))
     }
 
-    /// The Documents, for keeps.
+    /// The Documents, by value.
     ///
     /// # Errors
     /// As [`Response::data_request`].
@@ -143,7 +143,7 @@ impl Response {
 }
 
 impl Results {
-    /// The Documents, if no response told of a failure.
+    /// The Documents, if no response reported a failure.
     ///
     /// # Errors
     /// The first failure.
@@ -154,7 +154,7 @@ impl Results {
         }
     }
 
-    /// The text of each Document, empty for one without.
+    /// The text of each Document; empty for one without text.
     pub fn texts(&self) -> Vec<&str> {
         texts(&self.docs)
     }

@@ -1,4 +1,4 @@
-//! A Flow for tests: the text of a request's first Document says what it does with the request.
+//! A Flow for tests: the text of a request's first Document says how the request is handled.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,8 @@ use crate::wire::{
 
 pub(super) const FORM: Form = Form::Protobuf(Family::V1);
 
-/// `fail` is answered with an exception, `lost` and `refused` bring no reply, and everything else comes
-/// back unchanged. A number after a colon is the time that takes, in milliseconds.
+/// `fail` is answered with an exception, `lost` and `refused` get no reply, and everything else is
+/// returned unchanged. A number after a colon is the time this takes, in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scripted(Arc<Seen>);
 
@@ -31,7 +31,7 @@ pub(super) struct Seen {
     most: AtomicUsize,
 }
 
-/// What a test has to say about a post besides its inputs; all else is default.
+/// The options of a post that a test sets; the others have their defaults.
 #[derive(Debug)]
 pub(super) struct Setting {
     pub(super) request_size: usize,
@@ -92,7 +92,7 @@ impl Scripted {
         Exchange::new(self.clone(), FORM, envelope, manner, batches)
     }
 
-    /// The most requests that were ever in flight at the same time.
+    /// The highest number of requests in flight at the same time.
     pub(super) fn most_in_flight(&self) -> usize {
         self.0.most.load(Relaxed)
     }

@@ -12,7 +12,7 @@ use crate::wire::{Document, Map, encode_single};
 
 /// A builder of a request to a streaming endpoint. Nothing is sent before [`StreamDoc::stream`].
 ///
-/// Flows of the v2 family have such endpoints, Executors' methods that yield; over gRPC only.
+/// Flows of the v2 family have such endpoints (Executor methods that yield), over gRPC only.
 #[derive(Debug)]
 #[must_use = "nothing is sent before `stream`"]
 pub struct StreamDoc {
@@ -28,7 +28,7 @@ impl StreamDoc {
         StreamDoc { client, envelope, document, fit_schema: false }
     }
 
-    /// What Executors get besides the Document: a [`Map`], or names and values as in `[("k", 3)]`.
+    /// Parameters for the Executors: a [`Map`], or names and values as in `[("k", 3)]`.
     pub fn parameters<K: Into<String>, V: Into<Value>>(
         mut self,
         parameters: impl IntoIterator<Item = (K, V)>,
@@ -37,20 +37,21 @@ impl StreamDoc {
         self
     }
 
-    /// Only Executors whose name this regular expression matches process the request.
+    /// Only Executors whose name matches this regular expression process the request.
     pub fn target_executor(mut self, pattern: impl Into<String>) -> StreamDoc {
         self.envelope.target_executor = pattern.into();
         self
     }
 
-    /// Make the Document fit the schema that the Flow tells of the endpoint, see [`super::Post::fit_schema`].
+    /// Fit the Document to the schema that the Flow reports for the endpoint, see
+    /// [`super::Post::fit_schema`].
     pub fn fit_schema(mut self, fit: bool) -> StreamDoc {
         self.fit_schema = fit;
         self
     }
 
-    /// Sends the Document and gives responses of one Document each, as they come. Dropping the
-    /// stream gives up what has not come yet.
+    /// Sends the Document and returns responses of one Document each, as they arrive. Dropping the
+    /// stream abandons the rest.
     ///
     /// Over any protocol but gRPC, the stream ends with [`CallError::Unsupported`]. An endpoint that does
     /// not stream answers with a response that reports a failure.

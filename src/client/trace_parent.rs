@@ -1,13 +1,13 @@
-//! W3C's `traceparent`: a request's place in a trace, by which tracing systems know it.
+//! W3C's `traceparent` header: a request's place in a trace, as tracing systems identify it.
 
 use std::fmt;
 
-/// The value of the header: which trace, and which part of it sent the request.
+/// The value of the header: the trace, and the span that sent the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     /// The id of the trace; never 0.
     pub trace: u128,
-    /// The id of our own part; never 0.
+    /// The id of our own span; never 0.
     pub span: u64,
 }
 
@@ -15,7 +15,8 @@ impl TraceParent {
     /// The name of the header.
     pub const HEADER: &'static str = "traceparent";
 
-    /// A new trace. Its id is random whatever the seed of a suite is: that of the run before is taken.
+    /// A new trace. Its id is random even if the suite has a seed: the previous run has used that
+    /// id.
     pub fn random() -> TraceParent {
         TraceParent { trace: rand::random::<u128>().max(1), span: rand::random::<u64>().max(1) }
     }
@@ -33,7 +34,7 @@ impl TraceParent {
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Version 0, and that it is recorded.
+        // Version 0; flag 1: sampled.
         write!(f, "00-{:032x}-{:016x}-01", self.trace, self.span)
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn differences(
     found
 }
 
-/// What does not prevent a comparison, but is worth knowing.
+/// Notes on what does not prevent a comparison, but is worth knowing.
 pub(super) fn notes(base: &[Saved], candidate: &[Saved]) -> Vec<String> {
     let mut versions: Vec<&str> = Vec::new();
     for saved in base.iter().chain(candidate) {
@@ -107,7 +107,7 @@ pub(super) fn notes(base: &[Saved], candidate: &[Saved]) -> Vec<String> {
 /// Kind of the machine. Machines with the same description are assumed to be equally fast.
 pub(super) fn machine(environment: &Environment) -> String {
     let cpu = environment.cpu.as_deref().unwrap_or("unknown processor");
-    let quota = environment.cpu_quota.map(|quota| format!(", {quota} of them granted"));
+    let quota = environment.cpu_quota.map(|quota| format!(", limited to {quota}"));
     // The reported memory varies slightly between boots, but not when rounded to GiB.
     let memory = environment.memory_bytes.map(|bytes| {
         let gib = (bytes as f64 / f64::from(1 << 30)).round();

@@ -40,7 +40,7 @@ pub(super) fn say_it_alone(base: usize, candidate: usize) -> bool {
     (base + candidate) as f64 - 2.0 >= ALONE_MIN
 }
 
-/// Prior knowledge about the variation of a metric between runs of the same thing.
+/// Prior knowledge about the variation of a metric between identical runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Prior {
     /// Assumed standard deviation between runs, in addition to that within runs. Not used if there
@@ -51,7 +51,7 @@ pub(super) enum Prior {
 }
 
 /// Degrees of freedom of an assumed prior: few enough to be outweighed soon, and enough that the
-/// few runs it is made for do not need a t of forty.
+/// few runs it is meant for do not need a t of forty.
 const ASSUMED_FREEDOM: f64 = 3.0;
 
 /// The difference candidate − base.
@@ -173,7 +173,8 @@ impl Effect {
     }
 }
 
-/// The differences left inside by this many wins; infinite if no wins are excluded.
+/// The differences that remain after excluding this many wins at each end; infinite if no wins are
+/// excluded.
 fn ends(differences: &[f64], wins: usize) -> (f64, f64) {
     let wins = wins.min(differences.len().div_ceil(2));
     match wins.checked_sub(1) {
@@ -254,7 +255,7 @@ fn without_common_drift(base: &Level, candidate: &Level) -> Option<(Level, Level
     Some((straighten(base), straighten(candidate)))
 }
 
-/// Whether runs come in pairs, one of each side, and are enough to detect a drift.
+/// Whether runs come in pairs, one per side, and are numerous enough to detect a drift.
 fn take_turns(base: &[f64], candidate: &[f64]) -> bool {
     const RUNS_MIN: usize = 5;
     if base.len() != candidate.len() || base.len() < RUNS_MIN {

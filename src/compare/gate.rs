@@ -31,7 +31,7 @@ pub enum GateError {
         found: String,
     },
     /// The allowance has the wrong sign.
-    #[error("`{metric}` gets worse when it {}: write `{metric} {}{allowance}`", if *.rises { "rises" } else { "falls" }, if *.rises { "+" } else { "-" })]
+    #[error("`{metric}` gets worse when it {}; write `{metric} {}{allowance}`", if *.rises { "rises" } else { "falls" }, if *.rises { "+" } else { "-" })]
     Sign {
         /// The metric as written.
         metric: String,
@@ -116,28 +116,28 @@ fn comparable(text: &str) -> Result<Metric, GateError> {
 }
 
 fn hint(found: &str) -> String {
-    const COUNTS: &str = ": counts depend on how long one measures; gate `error_rate`";
+    const COUNTS: &str = ": counts depend on how long the run is; gate `error_rate`";
     if found.starts_with("count.") {
         return COUNTS.into();
     }
     if let Ok(Metric { measure: Measure::Server(_), .. }) = found.parse() {
-        return ": what a Flow tells of itself can be a threshold, but is not compared".into();
+        return ": a Flow's own metrics can be thresholds, but are not compared".into();
     }
     match found.rsplit('.').next().unwrap_or(found) {
-        "max" | "min" | "p100" => ": the largest and the smallest value depend on how long one \
-                                   measures; gate a quantile"
-            .into(),
+        "max" | "min" | "p100" => {
+            ": the largest and the smallest value depend on how long the run is; gate a \
+             quantile"
+                .into()
+        }
         "errors" | "dropped" | "assertion_failures" | "requests" | "documents_missing" => {
             COUNTS.into()
         }
         _ => match of_other_tools(found) {
-            Some(ours) => format!(": here it is `{ours}`"),
-            None => {
-                ": known are p50 … p99.99 and mean (also behind `service.`, `active.`, `gateway.`, \
-                     `network.`, `executor.NAME.` or a step's name), throughput, \
+            Some(ours) => format!(": use `{ours}`"),
+            None => ": known are p50 … p99.99 and mean (also after `service.`, `active.`, \
+                     `gateway.`, `network.`, `executor.NAME.` or a step's name), throughput, \
                      documents_per_second, error_rate"
-                    .into()
-            }
+                .into(),
         },
     }
 }
@@ -260,15 +260,15 @@ mod tests {
                 "p99",
                 "expected a gate such as `p99 +10%`, `p99 +10% +2ms` or `throughput -5%`, found `p99`",
             ),
-            ("p99 -10%", "`p99` gets worse when it rises: write `p99 +10%`"),
-            ("throughput +5%", "`throughput` gets worse when it falls: write `throughput -5%`"),
-            ("p(95) +10%", "`p(95)` cannot be compared: here it is `p95`"),
+            ("p99 -10%", "`p99` gets worse when it rises; write `p99 +10%`"),
+            ("throughput +5%", "`throughput` gets worse when it falls; write `throughput -5%`"),
+            ("p(95) +10%", "`p(95)` cannot be compared: use `p95`"),
             ("p99 +fast", "`p99` is allowed `+10%`, `+2ms`, or both, found `+fast`"),
             ("error_rate +2ms", "`error_rate` is allowed points such as `+0.1%`, found `+2ms`"),
             (
                 "max +10%",
-                "`max` cannot be compared: the largest and the smallest value depend on how long one \
-                 measures; gate a quantile",
+                "`max` cannot be compared: the largest and the smallest value depend on how long \
+                 the run is; gate a quantile",
             ),
             (
                 "p99 +10% +20%",

@@ -27,7 +27,7 @@ const ASSUMED_THROUGHPUT: f64 = 0.01;
 /// Resolution of a latency's logarithm in histograms, for both sides together: three digits.
 const RESOLUTION: f64 = 1e-3;
 
-/// Nobody makes more runs per side for one gate.
+/// Maximum practical number of runs per side for one gate.
 const RUNS_MAX: f64 = 500.0;
 
 /// How a metric changed from base to candidate.
@@ -293,7 +293,7 @@ impl Sample {
             .map(|(index, metric)| {
                 // A share is about failures; everything else is about successes.
                 if !metric.is_share() && self.base.iter().all(|run| run.failed >= run.arrivals) {
-                    let text = "the base has not one request that succeeded";
+                    let text = "the base has no successful request";
                     return Err(Reason::plain(Code::BaseFailed, text));
                 }
                 let mut levels = Vec::with_capacity(2);
@@ -430,11 +430,13 @@ impl Compared {
         }
     }
 
-    /// The reason that this many runs do not decide.
+    /// The reason why this many runs do not decide.
     fn too_few_runs(&self, needed: Option<u64>) -> Reason {
         let text = match needed {
             Some(runs) => format!("about {runs} runs per side would decide it"),
-            None => "it is so near that no practical number of runs would decide it".into(),
+            None => "the change is so close to the allowance that no practical number of runs \
+                     would decide it"
+                .into(),
         };
         let (found, limit) = (Some(self.runs as f64), needed.map(|runs| runs as f64));
         Reason { code: Code::TooFewRuns, found, limit, text }

@@ -44,7 +44,7 @@ pub fn candidate_first(round: usize) -> bool {
     round % 2 == 1
 }
 
-/// Keeps the gates that an earlier look found to hold: it has already spent its share of alpha on
+/// Keeps the gates that passed in an earlier look: it has already spent its share of alpha on
 /// them.
 pub fn keep_decided(found: &mut [ScenarioComparison], known: &[ScenarioComparison]) {
     each_gate(found, known, |gate, known| {

@@ -1,11 +1,11 @@
-//! Two sides, each one run or several of the same suite: what changed beyond noise, and whether it
-//! may. Knows no network.
+//! Compares two sides, each one run or several of the same suite: what changed beyond noise, and
+//! whether that is allowed. Does not use the network.
 //!
-//! A [`Run`] is what one side measured of one scenario in one go. `effect` puts an interval around
-//! the difference of two sides, `judge` holds it against [`Gate`]s and corrects for their number,
-//! `comparable` finds what forbids to compare at all. [`noise`] learns what a machine can tell,
-//! [`looks`] spreads certainty over looks at runs that still come in, and [`trend`] finds when
-//! something changed in a long row of results.
+//! A [`Run`] is the measurement of one scenario in one run of a side. `effect` puts an interval
+//! around the difference of two sides, `judge` evaluates [`Gate`]s on it and corrects for their
+//! number, `comparable` finds reasons not to compare at all. [`noise`] measures what a machine can
+//! detect, [`looks`] spreads alpha over looks while runs are still being made, and [`trend`] finds
+//! changes in a long series of results.
 
 mod comparable;
 mod effect;
@@ -48,7 +48,7 @@ pub enum Verdict {
     /// Not worse by more than is allowed.
     #[serde(rename = "held")]
     Passed,
-    /// Inconclusive: the reason beside it says why.
+    /// Inconclusive; the reason is given beside it.
     #[serde(rename = "cant_tell")]
     Inconclusive,
 }
@@ -232,7 +232,7 @@ pub fn compare(
     if !options.force {
         let (unusable, other): (Vec<_>, Vec<_>) =
             differences.into_iter().partition(Difference::is_unusable);
-        // Without gates, nothing else would show that.
+        // Without gates, nothing else would show unusable results.
         if !other.is_empty() || !unusable.is_empty() && options.gates.is_empty() {
             return Err(CompareError::Incomparable([unusable, other].concat()));
         }
@@ -322,7 +322,7 @@ fn span(base: &[Saved], candidate: &[Saved]) -> [Timestamp; 2] {
 }
 
 impl ScenarioComparison {
-    /// Says what was run, by the first result that has it.
+    /// Fills in what was run, from the first result that has it.
     fn tell_of(&mut self, base: &[Saved]) {
         let mut all = base.iter().flat_map(|saved| &saved.summary.scenarios);
         if let Some(scenario) = all.find(|scenario| scenario.name == self.name) {
@@ -331,7 +331,7 @@ impl ScenarioComparison {
         }
     }
 
-    /// Makes all gates inconclusive, whatever the figures say.
+    /// Makes all gates inconclusive, whatever the figures are.
     fn leave_open(&mut self, obstacle: &Difference) {
         for gate in &mut self.gates {
             gate.verdict = Verdict::Inconclusive;
@@ -348,7 +348,7 @@ impl Saved {
     }
 }
 
-/// The results of a side without copies, which add nothing.
+/// The results of a side without duplicates, which add no information.
 fn distinct(side: &[Saved]) -> Cow<'_, [Saved]> {
     let kept: Vec<usize> = (0..side.len()).filter(|at| !is_copy(side, *at)).collect();
     match kept.len() == side.len() {
@@ -367,14 +367,13 @@ fn copies(side: &[Saved]) -> Vec<String> {
     let note = |at: &usize| {
         let here = &side[*at];
         let times = side.iter().filter(|other| other.summary == here.summary).count();
-        (times > 1)
-            .then(|| format!("{} is the same result {times} times, counted once", here.label))
+        (times > 1).then(|| format!("{} was given {times} times and counts once", here.label))
     };
     let first: Vec<usize> = (0..side.len()).filter(|at| !is_copy(side, *at)).collect();
     first.iter().filter_map(note).collect()
 }
 
-/// The scenarios of the base in their order, and those that only the candidate has.
+/// The scenarios of the base in order, and those that only the candidate has.
 fn names(base: &[Saved], candidate: &[Saved]) -> (Vec<String>, Vec<String>) {
     let add = |mut names: Vec<String>, name: &String| {
         if !names.contains(name) {

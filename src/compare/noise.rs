@@ -1,4 +1,4 @@
-//! Noise profiles: how much runs of the same thing vary on a machine, and what can be detected.
+//! Noise profiles: how much identical runs vary on a machine, and what can be detected.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub const SCHEMA: &str = "flowbench.noise/1";
 /// Fewer runs say almost nothing about how much runs vary.
 pub const RUNS_MIN: usize = 5;
 
-/// How much runs of the same thing vary on a machine.
+/// How much identical runs vary on a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
     /// Always [`SCHEMA`].
@@ -64,7 +64,7 @@ pub struct MetricNoise {
     pub floor: f64,
 }
 
-/// A gate below the minimum detectable change: whatever it said would be chance.
+/// A gate below the minimum detectable change: its verdict would be chance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TightGate {
     /// The gate.

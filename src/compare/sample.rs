@@ -13,18 +13,18 @@ use crate::record::summary::{Latency, ScenarioSummary, Summary, TimelineSecond};
 use crate::record::{Histogram, HistogramError};
 use crate::stats::{autocorrelation, squares};
 
-/// Maximum number of stretches for resampling; longer runs have longer ones. This limits the cost
-/// of a resample, and is more than enough to see how stretches vary.
+/// Maximum number of stretches for resampling; in longer runs, stretches are longer. This limits the cost of a
+/// resample, and is more than enough to see how stretches vary.
 const STRETCHES_MAX: usize = 120;
 
 /// Fewer stretches say nothing about their correlation.
 const STRETCHES_MIN: usize = 8;
 
-/// Resamples per run. The noise is then known to 5 % of itself, which is good enough.
+/// Resamples per run. The noise is then known to a relative error of 5 %, which is good enough.
 const RESAMPLES: u64 = 200;
 
-/// How many times more a quantile varies than with independent requests, if there are no seconds to
-/// estimate it from.
+/// How much more a quantile varies than with independent requests, as a factor, if there are no seconds to estimate
+/// it from.
 const DESIGN_EFFECT: f64 = 2.0;
 
 /// One run of one scenario.
@@ -208,7 +208,7 @@ impl Run {
         })
     }
 
-    /// The latencies that a metric is about. A step that is named like a part of the time comes first.
+    /// The latencies that a metric is about. A step with the same name as a part of the time takes precedence.
     fn distribution(&self, metric: &Metric) -> Option<&Distribution> {
         let of = |metric: &Metric| match &metric.measure {
             Measure::Latency(part, _) => self.parts.get(&(metric.step.clone(), part.clone())),
@@ -344,8 +344,8 @@ impl Run {
         self.stretches.iter().map(slower).collect()
     }
 
-    /// A quantile of the ok requests of each second, in ms, and its number of requests. Of a run of more
-    /// than two minutes several seconds count as one.
+    /// A quantile of the ok requests of each second, in ms, and its number of requests. In runs longer than two
+    /// minutes, several seconds are merged into one.
     pub fn seconds(&self, quantile: f64) -> impl Iterator<Item = (Option<f64>, u64)> {
         self.stretches.iter().map(move |stretch| {
             let counts = stretch.counts.iter();
@@ -356,7 +356,7 @@ impl Run {
         })
     }
 
-    /// How many times more the share above the median varies than with independent requests.
+    /// How much more the share above the median varies than with independent requests, as a factor.
     fn design_effect(&self) -> f64 {
         let series = self.exceedances(0.5);
         let block = self.block_length();
@@ -426,8 +426,8 @@ impl Distribution {
         value_of(statistic, self.values.iter().copied(), self.ok(), self.failed)
     }
 
-    /// Variance of the logarithm of the statistic for independent values. For a quantile, it comes
-    /// from the values as far beside it as its rank is uncertain.
+    /// Variance of the logarithm of the statistic for independent values. For a quantile, it comes from the values at
+    /// the two ranks between which its own rank is uncertain.
     fn variance(&self, statistic: Statistic) -> f64 {
         let n = self.count().max(1) as f64;
         match statistic {

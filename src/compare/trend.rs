@@ -122,12 +122,12 @@ pub fn trend(mut results: Vec<Saved>, effect_min: f64) -> Result<Trend, CompareE
     let mut copies = copies.into_iter();
     left_out.extend(results.extract_if(.., |_| copies.next() == Some(true)).map(|saved| LeftOut {
         label: saved.label,
-        reason: "it is the same result as one before it".into(),
+        reason: "it repeats an earlier result".into(),
     }));
     let surplus = results.len().saturating_sub(RESULTS_MAX);
     left_out.extend(results.drain(..surplus).map(|saved| LeftOut {
         label: saved.label,
-        reason: format!("only the newest {RESULTS_MAX} results are looked at"),
+        reason: format!("only the newest {RESULTS_MAX} results are evaluated"),
     }));
     // The reference for all others: the newest result that can itself be compared.
     let fit = |saved: &&Saved| {

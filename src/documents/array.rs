@@ -1,4 +1,4 @@
-//! Arrays: their shape, their type and how their values are made.
+//! Arrays: their shape, their type and how their values are generated.
 
 use bytes::Bytes;
 use half::f16;
@@ -12,14 +12,14 @@ use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::{Range, Real};
 use crate::wire::{Map, NdArray, ScalarKind, Tensor};
 
-/// Values of one array. Two GiB of the smallest type, which is as much as a message can hold.
+/// The most values of one array: 2 GiB of the smallest type, as much as a message can hold.
 const VALUES_MAX: u64 = 2 << 30;
 
 /// A compiled array field.
 #[derive(Clone, Debug)]
 pub(super) struct Array {
     kind: ScalarKind,
-    // `None`: the shape of the values.
+    // `None`: the shape follows from the values.
     shape: Option<Vec<u32>>,
     values: Values,
     norm: Option<Norm>,
@@ -29,11 +29,11 @@ pub(super) struct Array {
 enum Values {
     Random(Distribution),
     Given(Template),
-    // Always the same, so made once.
+    // Constant, so created once.
     Made(NdArray),
 }
 
-/// Why the value of `values` is no array.
+/// Why the value of `values` is not an array.
 #[derive(Debug, thiserror::Error)]
 enum ValuesError {
     #[error("the list is too long")]
@@ -129,7 +129,7 @@ impl Array {
             _ => false,
         };
         if constant {
-            // Made once and shared by all Documents.
+            // Created once and shared by all Documents.
             match array.make(&Scope { i: 0, key: Key::new(0), captured: None }) {
                 Ok(made) => array.values = Values::Made(made),
                 Err(error) => {
@@ -141,12 +141,12 @@ impl Array {
         Some(array)
     }
 
-    /// Whether every Document gets other values.
+    /// Whether every Document gets different values.
     pub(super) fn is_random(&self) -> bool {
         matches!(self.values, Values::Random(_))
     }
 
-    /// The expressions it is made of; `None` once it is made.
+    /// The template of its values; `None` once they have been created.
     pub(super) fn template(&self) -> Option<&Template> {
         match &self.values {
             Values::Given(template) => Some(template),
@@ -194,7 +194,7 @@ impl Array {
                 Norm::L1 => numbers.iter().map(|number| number.abs()).sum(),
                 Norm::L2 => numbers.iter().map(|number| number * number).sum::<f64>().sqrt(),
             };
-            // An array of zeros has no direction; it stays as it is.
+            // An array of zeros has no direction, so it stays as it is.
             if length > 0.0 {
                 numbers.iter_mut().for_each(|number| *number /= length);
             }
@@ -221,7 +221,7 @@ fn is_complex(kind: ScalarKind) -> bool {
     matches!(kind, ScalarKind::C64 | ScalarKind::C128)
 }
 
-/// The fast path for integers over the whole range of their type: random bytes are such integers.
+/// The fast path for integers over the whole range of their type: random bytes are exactly that.
 fn fill_plain(
     kind: ScalarKind,
     distribution: &Distribution,
@@ -265,7 +265,7 @@ fn random_numbers(
             if is_float(kind) {
                 return numbers.map(|_| low + rng.random::<f64>() * (high - low)).collect();
             }
-            // Both ends of a range of integers are included, each as likely as the others.
+            // Both ends of an integer range are included, and all integers are equally likely.
             let (low, high) = (low.ceil(), high.floor().max(low.ceil()));
             numbers
                 .map(|_| (low + rng.random::<f64>() * (high - low + 1.0)).floor().min(high))
@@ -279,7 +279,7 @@ fn random_numbers(
     }
 }
 
-/// Little-endian bytes; a number that does not fit an integer type becomes the nearest that does.
+/// Little-endian bytes; a number outside an integer type becomes the nearest value inside.
 fn encode(kind: ScalarKind, numbers: &[f64]) -> Bytes {
     fn all<const N: usize>(numbers: &[f64], bytes: impl Fn(f64) -> [u8; N]) -> Bytes {
         let mut data = Vec::with_capacity(numbers.len() * N);
@@ -304,7 +304,7 @@ fn encode(kind: ScalarKind, numbers: &[f64]) -> Bytes {
     }
 }
 
-/// Nested lists as shape and numbers.
+/// Flattens nested lists into a shape and numbers.
 fn flatten(
     value: &serde_json::Value,
     depth: usize,

@@ -1,17 +1,16 @@
-//! Files named by a pattern: `photos/*.jpg`, `data/**/page-?.png`.
+//! Files matched by a pattern: `photos/*.jpg`, `data/**/page-?.png`.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use glob::Pattern;
 
-/// The maximum number of files of one pattern: their names are kept in memory.
+/// The maximum number of files for one pattern: their names are kept in memory.
 const FILES_MAX: usize = 5_000_000;
 
-/// The files that a pattern names, in the order of their names. Relative patterns begin at `base`.
+/// The files that match a pattern, sorted by name. Relative patterns start at `base`.
 ///
-/// In each part `*` stands for any number of characters and `?` for one; the part `**` stands for any
-/// number of folders.
+/// In each part `*` matches any number of characters and `?` one; the part `**` matches any number of folders.
 pub(super) fn matching_files(base: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     let (mut found, pattern) = match pattern.strip_prefix('/') {
         Some(rest) => (vec![PathBuf::from("/")], rest),
@@ -56,12 +55,12 @@ pub(super) fn matching_files(base: &Path, pattern: &str) -> io::Result<Vec<PathB
     Ok(found)
 }
 
-/// A folder and all folders in it.
+/// Collects a folder and all folders below it.
 fn below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
         for (name, path) in entries(&folder)? {
-            // Links to folders could lead in circles.
+            // Links to folders could form cycles.
             if !name.starts_with('.') && path.is_dir() && !path.is_symlink() {
                 open.push(path);
             }
@@ -74,9 +73,9 @@ fn below(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// The entries of a folder; none if there is no such folder. Names that are not UTF-8 match nothing.
+/// The entries of a folder; empty if there is no such folder. Names that are not UTF-8 are skipped.
 fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    // The empty path is the folder we are in.
+    // The empty path is the current folder.
     let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     if !place.is_dir() {
         return Ok(Vec::new());
@@ -91,8 +90,8 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// A part of a pattern in which only `*` and `?` are special: a bracket is a bracket, and several stars
-/// are one.
+/// A part of a pattern in which only `*` and `?` are special: a bracket is literal, and several stars count as
+/// one.
 fn pattern_of(part: &str) -> Pattern {
     let mut part = part.replace('[', "[[]");
     while part.contains("**") {

@@ -1,4 +1,4 @@
-//! Whether the Documents of a stream fit a schema, asked before any of them is sent.
+//! Checks whether the Documents of a stream fit a schema, before any of them is sent.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use rayon::prelude::*;
 use super::{DocumentError, Documents, is_captured, text_bytes};
 use crate::wire::{Misfit, Schema};
 
-/// Documents of a data set that are looked at: a second or two of work.
+/// The most Documents of a data set that are checked: a second or two of work.
 const ENTRIES_MAX: u64 = 1_000_000;
 
-/// Documents of a generator that are looked at; most are wrong in the first or in none.
+/// The most Documents of a generator that are checked; usually either the first is wrong or none.
 const GENERATED_MAX: u64 = 10_000;
 
-/// Bytes of all Documents that are looked at.
+/// The most bytes of Documents that are checked.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// Documents looked at together, on all cores, and how many bytes of them.
+/// Documents that are checked together, on all cores, and their maximum size in bytes.
 const CHUNK: u64 = 4096;
 const CHUNK_BYTES: u64 = 32 << 20;
 
@@ -32,7 +32,7 @@ pub struct Unfit {
     pub misfit: Misfit,
 }
 
-/// Where an entry of a data set stands.
+/// The position of an entry of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryPlace {
     /// The file.
@@ -41,10 +41,10 @@ pub struct EntryPlace {
     pub at: EntryAt,
 }
 
-/// Which entry of a file.
+/// How an entry of a file is identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryAt {
-    /// The one that begins in this line, from 1.
+    /// By the line on which it begins, from 1.
     Line(u64),
     /// By its number, from 1.
     Number(u64),
@@ -67,7 +67,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.entry, self.index) {
             (Some(entry), _) => write!(f, "{entry}: ")?,
-            // The first says nothing of the others.
+            // The first Document tells nothing about the others.
             (None, 0) => (),
             (None, index) => write!(f, "Document {index}: ")?,
         }
@@ -76,8 +76,8 @@ impl fmt::Display for Unfit {
 }
 
 impl Documents {
-    /// The first of the Documents that does not fit a schema. `sent`: how many will be sent, where that is
-    /// known. Of very many only the first are looked at; what is made of captured values cannot be.
+    /// The first Document that does not fit a schema. `sent`: how many will be sent, if known. Of a large
+    /// number only the first are checked; those that depend on captured values cannot be.
     pub(crate) fn first_unfit(&self, schema: &Schema, sent: Option<u64>) -> Option<Unfit> {
         if schema.is_default() || self.paths().into_iter().any(is_captured) {
             return None;
@@ -99,7 +99,7 @@ impl Documents {
             let found: Vec<_> = (next..upto).into_par_iter().map(fit).collect();
             let mut longest = 1;
             for found in found {
-                // One that cannot be made is told when it is needed.
+                // One that cannot be generated is reported when it is needed.
                 let Ok((bytes, unfit)) = found else { continue };
                 if unfit.is_some() {
                     return unfit;
@@ -113,7 +113,7 @@ impl Documents {
         None
     }
 
-    /// Where the entry stands that a Document is made from.
+    /// The position of the entry that a Document is made from.
     fn entry(&self, index: u64) -> Option<EntryPlace> {
         let data = self.inner.data.as_ref()?;
         Some(data.place(index, self.inner.count.unwrap_or(data.len())))

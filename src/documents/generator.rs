@@ -84,8 +84,8 @@ struct Score {
 }
 
 impl Fields {
-    /// Binds the expressions of a generator and checks what can be checked once. `within`: of chunks or
-    /// matches.
+    /// Binds the expressions of a generator and checks what can be checked once. `within`: whether the fields
+    /// are those of chunks or matches.
     pub(super) fn compile(
         spec: &DocumentsSpec,
         at: Spot<'_>,
@@ -170,7 +170,7 @@ impl Fields {
             .fields
             .as_ref()
             .map(|own| OwnFields::compile(own, at.key("fields"), context, problems, !within));
-        // One of the two would win without a word.
+        // With both, one would silently replace the other.
         for name in spec.fields.iter().flatten().map(|(name, _)| name) {
             if OF_V1.contains(&name.as_str()) && at.key(name).node().is_some() {
                 let other = at.name(name).place();
@@ -199,8 +199,8 @@ impl Fields {
         fields
     }
 
-    /// About how large a Document can become, in bytes of memory, and the path of keys to its largest
-    /// part. What expressions make is not counted.
+    /// Estimates how large a Document can become, in bytes of memory, and the path of keys to its largest part.
+    /// The results of expressions are not counted.
     pub(super) fn largest(&self) -> (f64, Vec<&str>) {
         let text = match &self.text {
             Some(Text::Words(range)) => range.high().0 as f64 * WORD_BYTES,
@@ -233,7 +233,7 @@ impl Fields {
         (sum, path.unwrap_or_default())
     }
 
-    /// Whether every Document is the same.
+    /// Whether all Documents are equal.
     pub(super) fn is_constant(&self) -> bool {
         let random = matches!(self.text, Some(Text::Words(_)))
             || matches!(self.blob, Some(Blob::Random(_)))
@@ -297,7 +297,7 @@ impl Fields {
             .chain(scores.flat_map(|(_, score)| score.templates()))
     }
 
-    /// Sets the fields of a Document that the generator has, and leaves the others as they are.
+    /// Sets the fields of a Document that the generator defines, and leaves the others unchanged.
     pub(super) fn fill(&self, document: &mut Document, of: Scope<'_>) -> Result<(), TemplateError> {
         let key = of.key;
         let scope = |field: &str| Scope { key: key.part(field), ..of };
@@ -363,7 +363,7 @@ impl Fields {
             make_scores(scores, scope(field), to)?;
         }
         if let Some(own) = &self.own {
-            // What a data set of files is read into goes into the field that names it.
+            // The contents of a data set's files go into the field that names the files.
             let files = own.takes_files().then(|| {
                 document.uri.clear();
                 document.blob.take()
@@ -397,14 +397,14 @@ impl Fields {
 enum Kind {
     Text,
     Number,
-    // A number from 0 on without a fraction.
+    // An integer of at least 0.
     Depth,
     Map,
     Numbers,
 }
 
 impl Kind {
-    /// Evaluates a template. A value of another kind is an error.
+    /// Evaluates a template. A value of the wrong kind is an error.
     fn evaluate(self, template: &Template, scope: &Scope<'_>) -> Result<Value, TemplateError> {
         let value = match self {
             Kind::Text => return template.evaluate_text(scope).map(Value::from),
@@ -417,7 +417,7 @@ impl Kind {
                     number < 0.0 || number.fract() != 0.0 || number > f64::from(u32::MAX)
                 }) =>
             {
-                "a whole number from 0 on"
+                "a whole number of at least 0"
             }
             (Kind::Map, value) if !value.is_object() => "a map",
             (Kind::Numbers, value) if numbers(value).is_none() => "a list of numbers",
@@ -432,7 +432,7 @@ fn numbers(value: &Value) -> Option<Vec<f32>> {
     value.as_array()?.iter().map(|item| item.as_f64().map(|number| number as f32)).collect()
 }
 
-/// Binds a template; one that is always the same is checked here, at its place.
+/// Binds a template; a constant one is checked here, at its place.
 fn bind_as(
     template: &Template,
     kind: Kind,

@@ -32,8 +32,8 @@ use generator::Fields;
 /// The maximum size of a Document unless `max_size` is set.
 const DOCUMENT_SIZE_MAX: ByteSize = ByteSize::new(64 << 20);
 
-/// A stream of Documents of which the `i`-th depends on the seed and `i` alone, so that any number
-/// of threads or machines can make any part of it. Cheap to clone.
+/// A stream of Documents. The `i`-th depends only on the seed and `i`, so any thread or machine can generate
+/// any part of it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Documents {
     inner: Arc<Inner>,
@@ -47,7 +47,7 @@ struct Inner {
     fields: Fields,
     data: Option<DataSet>,
     max: ByteSize,
-    // Documents of one round.
+    // The number of Documents in one round.
     count: Option<u64>,
     repeat: bool,
 }
@@ -63,7 +63,7 @@ pub enum DocumentError {
         /// The expression, and why it has no value.
         source: TemplateError,
     },
-    /// An entry of a data set is not what it was when the data set was opened.
+    /// An entry of a data set has changed since the data set was opened.
     #[error("Document {i}")]
     Data {
         /// Which Document.
@@ -71,8 +71,8 @@ pub enum DocumentError {
         /// The entry, and what is wrong with it.
         source: DataError,
     },
-    /// Its expressions made it larger than `max_size`.
-    #[error("Document {i} is larger than the {max} that one may take (`max_size`)")]
+    /// Its expressions made it exceed `max_size`.
+    #[error("Document {i} is larger than the limit of {max} (`max_size`)")]
     TooLarge {
         /// Which Document.
         i: u64,
@@ -82,9 +82,9 @@ pub enum DocumentError {
 }
 
 impl Documents {
-    /// Compiles a generator. `name` is its key under `documents`, if it has one, `at` its place in the
-    /// file, and `base` the folder that paths are relative to. Problems go to `problems`; the result is
-    /// `None` if there were any.
+    /// Compiles a generator. `name` is its key under `documents`, if it has one, `at` its place in the file,
+    /// and `base` the folder that paths are relative to. Problems are added to `problems`; the result is `None`
+    /// if there were any.
     pub(crate) fn compile(
         name: Option<&str>,
         spec: &DocumentsSpec,
@@ -101,11 +101,11 @@ impl Documents {
         if largest > max.bytes() as f64 {
             let place = path.iter().fold(at, |at, key| at.key(key));
             let message = format!(
-                "a Document may take up to {}, more than the {max} that are allowed",
+                "a Document may take up to {}, more than the limit of {max}",
                 ByteSize::new(largest as u64).approximate()
             );
             place.problem(problems, message, |problem| {
-                problem.help("make it smaller, or allow more with `max_size` beside it")
+                problem.help("make it smaller, or raise `max_size` beside it")
             });
             return None;
         }
@@ -120,7 +120,7 @@ impl Documents {
             count.high().0
         });
         if count == Some(0) {
-            at.key("count").problem(problems, "expected a count from 1 on, found `0`", |p| p);
+            at.key("count").problem(problems, "expected a count of at least 1, found `0`", |p| p);
         }
         let data = DataSet::open(spec, at, base, key, max, problems);
         if data.is_none() && spec.names_data() {
@@ -135,7 +135,7 @@ impl Documents {
                 data.len()
             );
             at.key("count").problem(problems, message, |problem| {
-                problem.help("`order: random` takes as many as are asked for")
+                problem.help("`order: random` supplies any number")
             });
         }
         let count = count.or(data.as_ref().map(DataSet::len));
@@ -155,8 +155,8 @@ impl Documents {
         if problems.len() > before {
             return None;
         }
-        // A wrong first Document would end the run at once. One that uses `captured` cannot be made
-        // beforehand.
+        // An invalid first Document would end the run at once. One that uses `captured` cannot be made in
+        // advance.
         if documents.paths().into_iter().any(is_captured) {
             return Some(documents);
         }
@@ -172,19 +172,19 @@ impl Documents {
             }
             Err(error @ DocumentError::TooLarge { .. }) => {
                 at.problem(problems, error.to_string(), |problem| {
-                    problem.help("make it smaller, or allow more with `max_size` beside it")
+                    problem.help("make it smaller, or raise `max_size` beside it")
                 });
                 None
             }
         }
     }
 
-    /// Its key under `documents`; `None` for a generator inside a scenario.
+    /// Its key under `documents`; `None` for an inline generator.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
     }
 
-    /// The generator as written, its load-time expressions evaluated.
+    /// The generator as written, with load-time expressions evaluated.
     pub fn resolved(&self) -> &Value {
         &self.inner.resolved
     }
@@ -194,12 +194,12 @@ impl Documents {
         self.inner.count.filter(|_| !self.inner.repeat)
     }
 
-    /// The first entry of its data set that has more contents than a Document of v1 can hold.
+    /// The first entry of its data set with several kinds of content, of which a v1 Document can hold only one.
     pub(crate) fn two_contents(&self) -> Option<&TwoContents> {
         self.inner.data.as_ref()?.two_contents()
     }
 
-    /// A field of a schema of the user's own that the first Document has, if there is one.
+    /// A custom schema field of the first Document, if it has one.
     pub(crate) fn own_field(&self) -> Option<String> {
         let first = self.get(0, None).ok()?;
         first.extra.keys().find(|name| first.own_field(name).is_some()).cloned()
@@ -210,7 +210,7 @@ impl Documents {
         self.inner.data.iter().flat_map(DataSet::files)
     }
 
-    /// Whether all are equal, so that one encoding can serve for all.
+    /// Whether all Documents are equal, so that one encoding can serve for all.
     pub(crate) fn is_constant(&self) -> bool {
         let data = self.inner.data.as_ref();
         self.inner.fields.is_constant() && data.is_none_or(DataSet::is_constant)
@@ -221,19 +221,18 @@ impl Documents {
         self.inner.fields.paths()
     }
 
-    /// What the id of the `i`-th is made of where it has none of its own, and then those of the Documents
-    /// in it.
+    /// A source of ids: one for the `i`-th Document if it has none, followed by those of the Documents in it.
     pub fn ids(&self, i: u64) -> impl FnMut() -> u128 {
         let mut random = self.inner.key.part("id").index(i).rng();
         move || random.random()
     }
 
-    /// The `i`-th, counted from 0. Asking for one past [`Documents::count`] is the caller's mistake;
-    /// it gets what the generator would make of that `i`. `captured` is what earlier steps of the
-    /// iteration kept, `None` where there are none.
+    /// The `i`-th Document, counted from 0. Callers should not go past [`Documents::count`]; if they do, they
+    /// get what the generator would make for that `i`. `captured` has what earlier steps of the iteration
+    /// captured, `None` if there are none.
     ///
     /// # Errors
-    /// An expression that fails, a data set that changed since it was opened.
+    /// An expression that fails, or a data set that has changed since it was opened.
     pub fn get(&self, i: u64, captured: Option<&Map>) -> Result<Document, DocumentError> {
         let inner = &*self.inner;
         let mut document = match &inner.data {
@@ -243,7 +242,7 @@ impl Documents {
                 data.get(i, round).map_err(|source| DocumentError::Data { i, source })?
             }
         };
-        // `repeat` sends the same again, though a data set may come in another order.
+        // `repeat` sends the same Documents again, though a data set may come in a different order.
         let i = match inner.count {
             Some(count) if inner.repeat => i % count.max(1),
             _ => i,
@@ -258,8 +257,7 @@ impl Documents {
     }
 }
 
-/// The size of everything that expressions can make long, in bytes. The size of arrays is known
-/// beforehand.
+/// The size of everything that expressions can make long, in bytes. The size of arrays is known in advance.
 fn text_bytes(document: &Document) -> u64 {
     fn of_value(value: &Value) -> usize {
         match value {
@@ -279,18 +277,18 @@ fn text_bytes(document: &Document) -> u64 {
     (text + blob + others + tags + own) as u64 + children
 }
 
-/// Whether a path leads to what an earlier step kept.
+/// Whether a path refers to a value captured by an earlier step.
 fn is_captured(path: &str) -> bool {
     path.split('.').next() == Some("captured")
 }
 
-/// A generator as written, with the values of `vars`, `env` and `matrix`, the defaults of its data set,
-/// and absolute paths.
+/// A generator as written, with the values of `vars`, `env` and `matrix`, the defaults of its data set, and
+/// absolute paths.
 fn resolved(at: Spot<'_>, context: &Context, base: &Path, entries: Option<u64>) -> Value {
     fn bound(value: &mut Value, context: &Context) {
         match value {
             Value::String(text) => {
-                // A text that cannot be bound was reported as a problem.
+                // A text that cannot be bound has been reported as a problem.
                 if let Ok(template) = Template::read(text).bind(context) {
                     *value = template.to_json();
                 }

@@ -1,4 +1,4 @@
-//! Fields of a schema of the user's own: each by its own name, made as those of v1 are.
+//! Fields of a custom schema: each has its own name, and is generated like the fields of v1.
 
 use serde_json::Value;
 
@@ -13,17 +13,17 @@ use crate::template::{Context, Scope, Template, TemplateError};
 use crate::units::{Count, Range};
 use crate::wire::proto::v2::NodeProto;
 
-/// Fields by name, ready to be made.
+/// Compiled fields, by name.
 #[derive(Clone, Debug)]
 pub(super) struct OwnFields(Vec<(String, OwnField)>);
 
-/// A field, ready to be made.
+/// A compiled field.
 #[derive(Clone, Debug)]
 enum OwnField {
     Value(Template),
     Words(Range<Count>),
     Blob(Blob),
-    // The bytes of the entry of the data set.
+    // The bytes of a data set's entry.
     Files,
     Array(Array),
     List(Vec<OwnField>),
@@ -32,13 +32,13 @@ enum OwnField {
     Documents(Range<Count>, OwnFields),
 }
 
-/// What a map has that is one of these.
+/// Keys that identify a map as an array.
 const ARRAY_KEYS: [&str; 5] = ["shape", "dtype", "distribution", "normalize", "values"];
 
-/// How deep fields may be within one another.
+/// The deepest nesting of fields.
 const NESTING_MAX: usize = 32;
 
-/// The fields that have the bytes of files, and the patterns of these.
+/// The fields that take the bytes of files, with the patterns of these files.
 pub(super) fn files_of(
     fields: &indexmap::IndexMap<String, Template>,
 ) -> impl Iterator<Item = (&str, String)> {
@@ -54,11 +54,11 @@ pub(super) fn files_of(
     })
 }
 
-/// Where fields are compiled.
+/// Compiles fields.
 struct Compiler<'a> {
     context: &'a Context,
     problems: &'a mut Vec<Problem>,
-    /// Whether they are those of the Document, which may have a data set.
+    /// Whether the fields belong to the Document itself, which may have a data set.
     outermost: bool,
     depth: usize,
 }
@@ -80,7 +80,7 @@ impl OwnFields {
         OwnFields(fields.collect())
     }
 
-    /// Sets the fields; those that are there already stay where they are not made anew.
+    /// Sets the fields; existing fields that are not generated stay.
     pub(super) fn make(
         &self,
         of: Scope<'_>,
@@ -93,12 +93,12 @@ impl OwnFields {
         self.0.iter().map(field).collect()
     }
 
-    /// Whether one of them has the bytes of the data set's files.
+    /// Whether one of them takes the bytes of the data set's files.
     pub(super) fn takes_files(&self) -> bool {
         self.0.iter().any(|(_, field)| matches!(field, OwnField::Files))
     }
 
-    /// About how large they can become, in bytes, and the keys to what takes the most of it.
+    /// Estimates how large they can become, in bytes, and the keys to the largest part.
     pub(super) fn largest(&self) -> (f64, Vec<&str>) {
         let each = self.0.iter().map(|(name, field)| {
             let (bytes, mut path) = field.largest();
@@ -126,7 +126,7 @@ impl Compiler<'_> {
         None
     }
 
-    /// Reads a part of a field as those of v1 are read.
+    /// Reads part of a field like a v1 field.
     fn read<T: serde::de::DeserializeOwned>(&mut self, value: &Value, at: Spot<'_>) -> Option<T> {
         let before = self.problems.len();
         let mut node = match at.node() {
@@ -137,7 +137,7 @@ impl Compiler<'_> {
         read.filter(|_| self.problems.len() == before)
     }
 
-    /// `whole`: the template that the value is of, where it is one.
+    /// `whole`: the template that the value belongs to, if there is one.
     fn field(&mut self, value: &Value, whole: Option<&Template>, at: Spot<'_>) -> Option<OwnField> {
         if self.depth > NESTING_MAX {
             return self.tell(at, format!("fields nest deeper than {NESTING_MAX} levels"));
@@ -217,7 +217,7 @@ impl Compiler<'_> {
     }
 
     fn template(&self, value: &Value) -> Template {
-        // A value of a template is one, so reading it again cannot fail.
+        // The value came from a template, so reading it again cannot fail.
         serde_json::from_value(value.clone()).unwrap_or_else(|_| Template::constant(value.clone()))
     }
 
@@ -251,8 +251,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Whether what stands under a generator's name is what it takes, and not a value of a field that has
-/// this name.
+/// Whether `value` is the setting of a generator called `name`, not the value of a field with this name.
 fn is_generator(name: &str, value: &Value) -> bool {
     let has = |key: &str| value.get(key).is_some();
     match name {
@@ -262,7 +261,7 @@ fn is_generator(name: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether a value has more in it than one template can make.
+/// Whether a value contains something that a single template cannot generate.
 fn has_generator(value: &Value) -> bool {
     match value {
         Value::Object(_) => true,
@@ -322,7 +321,7 @@ impl OwnField {
             OwnField::Value(template) => template.is_constant(),
             OwnField::Words(_) => false,
             OwnField::Blob(blob) => blob.is_constant(),
-            // As constant as the data set.
+            // As constant as the data set itself.
             OwnField::Files => true,
             OwnField::Array(array) => {
                 !array.is_random() && array.template().is_none_or(Template::is_constant)

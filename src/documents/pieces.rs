@@ -1,4 +1,4 @@
-//! What fields of v1 and fields of a schema of the user's own are made of.
+//! The building blocks of v1 fields and of custom schema fields.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,16 +17,16 @@ pub(super) const DOCUMENT_BYTES: f64 = 512.0;
 /// The length of a random word with its space, in bytes.
 pub(super) const WORD_BYTES: f64 = 8.0;
 
-/// The maximum of random bytes in one blob: more than any message can hold.
+/// The most random bytes in one blob: more than any message can hold.
 pub(super) const BLOB_BYTES_MAX: u64 = 2 << 30;
 
-/// The maximum of random words in one text.
+/// The most random words in one text.
 pub(super) const WORDS_MAX: u64 = 100_000_000;
 
-/// The maximum of chunks, or of matches, of one Document.
+/// The most chunks, or matches, of one Document.
 pub(super) const CHILDREN_MAX: u64 = 1_000_000;
 
-/// Bytes, ready to be made.
+/// Compiled binary content.
 #[derive(Clone, Debug)]
 pub(super) enum Blob {
     Random(Range<ByteSize>),
@@ -36,7 +36,7 @@ pub(super) enum Blob {
 }
 
 impl Blob {
-    /// How large it can become, in bytes; 0 where only its expression tells.
+    /// How large it can become, in bytes; 0 if that depends on its expression.
     pub(super) fn largest(&self) -> f64 {
         match self {
             Blob::Random(range) => range.high().bytes() as f64,
@@ -81,14 +81,14 @@ impl Blob {
     }
 }
 
-/// So many random words.
+/// This many random words.
 pub(super) fn make_words(range: Range<Count>, key: Key) -> String {
     let mut rng = key.rng();
     let count = pick(&mut rng, range.low().0, range.high().0);
     random::words(&mut rng, count)
 }
 
-/// A random number of a range, both ends included.
+/// A random number in a range, both ends included.
 pub(super) fn pick(rng: &mut impl Rng, low: u64, high: u64) -> u64 {
     if low == high { low } else { rng.random_range(low..=high) }
 }
@@ -99,7 +99,7 @@ pub(super) fn bind(
     context: &Context,
     problems: &mut Vec<Problem>,
 ) -> Option<Template> {
-    // What has no value was told elsewhere.
+    // The missing value has been reported elsewhere.
     if context.lacks_one_of(template.paths().into_iter()) {
         return None;
     }

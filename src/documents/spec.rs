@@ -18,15 +18,15 @@ use crate::wire::ScalarKind;
 /// A stream of Documents: made from these fields, or read from a data set, or both (the fields are
 /// then set on top of what is read).
 ///
-/// Every field may hold `${{ … }}`, evaluated for each Document with its index `i` and the random
+/// Every field may contain `${{ … }}`, evaluated for each Document with its index `i` and the random
 /// functions.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct DocumentsSpec {
-    /// How many Documents there are. Left out: as many as the load asks for, or as the data set
-    /// holds. In `chunks` and `matches`, how many each Document has: `3` or `1..5`.
+    /// Number of Documents. If omitted: as many as the load needs, or the data set contains. In `chunks` and
+    /// `matches`, how many each Document has: `3` or `1..5`.
     pub count: Option<Range<Count>>,
-    /// Any string. Left out: none is sent, and the Flow gives one.
+    /// Any string. If omitted, none is sent, and the Flow assigns one.
     pub id: Option<Template>,
     /// Text content: a template, or random words as in `{words: 5..30}`.
     pub text: Option<ShortOr<TextSpec>>,
@@ -35,11 +35,11 @@ pub(crate) struct DocumentsSpec {
     /// Binary content: `{bytes: 10KiB..1MiB}` of random bytes, `{files: "photos/*.jpg"}` or
     /// `{base64: …}`.
     pub blob: Option<BlobSpec>,
-    /// Array content, as `embedding`.
+    /// Array content, in the form of `embedding`.
     pub tensor: Option<ArraySpec>,
     /// The vector of the Document: `{shape: [512]}`, or a list of numbers.
     pub embedding: Option<ArraySpec>,
-    /// Where the content comes from.
+    /// The source of the content.
     pub uri: Option<Template>,
     /// For example `image/jpeg`.
     pub mime_type: Option<Template>,
@@ -49,33 +49,33 @@ pub(crate) struct DocumentsSpec {
     pub weight: Option<Template>,
     /// Any values by name.
     pub tags: Option<Template>,
-    /// Parts of the Document, with fields as a Document's. Their `i` is their index within it.
+    /// Parts of the Document, with the fields of a Document. Their `i` is their index within it.
     pub chunks: Option<Box<DocumentsSpec>>,
-    /// Matches of the Document, with fields as a Document's. Their `i` is their index within it.
+    /// Matches of the Document, with the fields of a Document. Their `i` is their index within it.
     pub matches: Option<Box<DocumentsSpec>>,
     /// Scores by name: a number, or `{value: …, op_name: …, description: …, ref_id: …}`.
     pub scores: Option<IndexMap<String, ShortOr<ScoreSpec>>>,
-    /// Evaluations by name, as `scores`.
+    /// Evaluations by name, in the form of `scores`.
     pub evaluations: Option<IndexMap<String, ShortOr<ScoreSpec>>>,
     /// A position as a list of numbers.
     pub location: Option<Template>,
     /// A position within the parent.
     pub offset: Option<Template>,
-    /// The Document this one is a chunk or match of. In `chunks` and `matches` it is the parent's id
-    /// unless set.
+    /// The id of the Document of which this one is a chunk or match. In `chunks` and `matches` it is the
+    /// parent's id unless set.
     pub parent_id: Option<Template>,
     /// Depth through chunks. In `chunks` one more than the parent's unless set.
     pub granularity: Option<Template>,
     /// Depth through matches. In `matches` one more than the parent's unless set.
     pub adjacency: Option<Template>,
-    /// Fields of a schema of the Flow's own, by name: values, or generators as the fields above have them,
+    /// Fields of a custom schema, by name: values, or generators as in the fields above,
     /// `{words: 5}`, `{shape: [512]}`, `{bytes: 1KiB}`; `{count: 3, fields: …}` is a list of Documents.
     pub fields: Option<IndexMap<String, Template>>,
     /// A data set: a file with a Document in JSON on each line.
     pub jsonl: Option<PathBuf>,
     /// A data set: a file of comma-separated values with a header line.
     pub csv: Option<PathBuf>,
-    /// Of a CSV data set, the column of each field: `{text: title, tags.price: price}`. Left out: the
+    /// Of a CSV data set, the column of each field: `{text: title, tags.price: price}`. If omitted, the
     /// header has the names of fields.
     pub columns: Option<IndexMap<String, String>>,
     /// A data set: a DocumentArray as Jina saves it, in protobuf or JSON.
@@ -84,8 +84,8 @@ pub(crate) struct DocumentsSpec {
     pub order: Option<Order>,
     /// Of the order `zipf`, how much the first entries are preferred. 1 unless set.
     pub exponent: Option<f64>,
-    /// How large one Document may be, with its chunks and matches. `64MiB` unless set: larger ones are
-    /// refused before anything is made.
+    /// Maximum size of one Document, with its chunks and matches. `64MiB` unless set: larger ones are
+    /// rejected before anything is generated.
     pub max_size: Option<ByteSize>,
     /// Start again at the end. `false` unless set: the end of the Documents ends the load.
     pub repeat: Option<bool>,
@@ -113,7 +113,7 @@ pub(crate) enum Order {
     Zipf,
 }
 
-/// Text in another form than a template.
+/// Text that is not a template.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextSpec {
@@ -143,13 +143,13 @@ pub(crate) enum ArraySpec {
     Shaped(Box<ShapeSpec>),
 }
 
-/// An array by its shape.
+/// A random array of a given shape.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShapeSpec {
     /// The length of each axis.
     pub shape: Option<Vec<u32>>,
-    /// The type of a value, by its name in numpy. `float32` unless set.
+    /// The type of the values, by its name in numpy. `float32` unless set.
     pub dtype: Option<DTypeName>,
     /// How values are distributed. Unless set, `normal` for floating-point types and `uniform` over
     /// the whole type for integers.
@@ -202,7 +202,7 @@ pub(crate) enum Distribution {
     Constant(f64),
 }
 
-/// The norm that is scaled to 1.
+/// The norm that becomes 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Norm {
@@ -346,7 +346,7 @@ impl JsonSchema for ArraySpec {
     }
 }
 
-/// The words of a distribution.
+/// A distribution by name.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum DistributionWord {
@@ -357,7 +357,7 @@ enum DistributionWord {
     Ones,
 }
 
-/// The maps of a distribution.
+/// A distribution with parameters.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum DistributionMap {

@@ -325,39 +325,41 @@ fn what_is_wrong_with_a_data_set_is_said_before_the_load() {
         ),
         (
             "jsonl: bad.jsonl",
-            "`bad.jsonl` line 2: column 8: invalid type: integer `5`, expected a string; fields of your \
-             Flow's own schema go under `fields`; `bad.jsonl` line 3: column 2: not valid JSON; \
-             `bad.jsonl` line 4: the line is not UTF-8 text",
+            "`bad.jsonl` line 2: column 8: invalid type: integer `5`, expected a string; fields \
+             of a custom schema belong under `fields`; `bad.jsonl` line 3: column 2: not valid \
+             JSON; `bad.jsonl` line 4: the line is not UTF-8 text",
         ),
         ("jsonl: empty.jsonl", "there are no Documents in `empty.jsonl`"),
         ("csv: short.csv", "`short.csv` line 2: expected 2 columns, found 1"),
-        ("csv: strange.csv", "column `titel` of `strange.csv` is named like no field"),
+        ("csv: strange.csv", "column `titel` of `strange.csv` matches no Document field"),
         ("{csv: strange.csv, columns: {text: title}}", "`strange.csv` has no column `title`"),
         (
             "{csv: strange.csv, columns: {txt: titel}}",
-            "`txt` is no field that a column can be put into",
+            "`txt` is not a field that a column can be mapped to",
         ),
         ("csv: none.csv", "could not read `none.csv`: it has no header line"),
         (
             "docarray: docs.pickle",
-            "`docs.pickle` is a Python pickle, which can run code and is not read; save with protocol='protobuf-array'",
+            "`docs.pickle` is a Python pickle, which can run code and is therefore not read; \
+             save with protocol='protobuf-array'",
         ),
-        ("docarray: cut.bin", "`cut.bin` ends within a Document"),
-        ("docarray: cut.json", "`cut.json` ends within its JSON array"),
+        ("docarray: cut.bin", "`cut.bin` ends in the middle of a Document"),
+        ("docarray: cut.json", "`cut.json` ends in the middle of its JSON array"),
         (
             "docarray: wrong.json",
-            "`wrong.json` Document 2: not a file of Documents: not as it should be: invalid type: integer `7`, expected a string at line 1 column 9",
+            "`wrong.json` Document 2: not a file of Documents: not the expected structure: \
+             invalid type: integer `7`, expected a string at line 1 column 9",
         ),
-        ("blob: {files: \"*.jpg\"}", "no file is named like `*.jpg`"),
+        ("blob: {files: \"*.jpg\"}", "no file matches `*.jpg`"),
         ("{jsonl: good.jsonl, csv: short.csv}", "documents come from one data set"),
         (
             "{jsonl: good.jsonl, count: 5}",
             "expected at most the 1 Documents of the data set, found `5`",
         ),
-        ("{text: a, order: random}", "`order` has no meaning without a data set"),
-        ("{jsonl: good.jsonl, exponent: 2}", "`exponent` has no meaning without `order: zipf`"),
-        ("{jsonl: good.jsonl, columns: {}}", "`columns` has no meaning without `csv`"),
-        ("{text: a, repeat: true}", "`repeat` has no meaning without an end"),
+        ("{text: a, order: random}", "`order` has no effect without a data set"),
+        ("{jsonl: good.jsonl, exponent: 2}", "`exponent` has no effect without `order: zipf`"),
+        ("{jsonl: good.jsonl, columns: {}}", "`columns` has no effect without `csv`"),
+        ("{text: a, repeat: true}", "`repeat` has no effect without an end"),
     ] {
         let shown = compile_in(text, folder.path()).map(|_| ());
         let shown =
@@ -388,7 +390,7 @@ fn what_cannot_be_made_is_said_before_the_load() {
         ("blob: {bytes: 3GiB}", "a blob has at most 2GiB"),
         ("blob: {base64: \"*\"}", "not valid base64: Invalid symbol 42, offset 0."),
         ("count: 1..5", "expected one number, found the range `1..5`"),
-        ("count: 0", "expected a count from 1 on, found `0`"),
+        ("count: 0", "expected a count of at least 1, found `0`"),
         ("weight: heavy", "expected a number, found `heavy`"),
         ("chunks: {jsonl: a.jsonl}", "`jsonl` is for Documents, not for their chunks or matches"),
         (
@@ -404,7 +406,7 @@ fn what_cannot_be_made_is_said_before_the_load() {
     }
 }
 
-/// The fields of a schema of its own, in plain JSON.
+/// The custom fields of a Document, in plain JSON.
 fn own(text: &str, i: u64) -> serde_json::Value {
     let document = get(text, i);
     assert!(document.has_own_schema(), "{text}");
@@ -516,7 +518,7 @@ fn what_is_wrong_with_own_fields_is_told() {
         ("fields: {a: {shape: [90000, 90000]}}", "an array has at most 2147483648 values"),
         (
             "fields: {a: {shape: [9000, 9000]}}",
-            "a Document may take up to 309 MiB, more than the 64MiB that are allowed",
+            "a Document may take up to 309 MiB, more than the limit of 64MiB",
         ),
         ("fields: {a: {base64: '?'}}", "not valid base64: Invalid symbol 63, offset 0."),
         ("fields: {a: {count: 9999999, fields: {}}}", "a field has at most 1000000 Documents"),

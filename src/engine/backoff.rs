@@ -1,19 +1,19 @@
-//! Pauses of a closed load whose Flow is gone.
+//! Pauses of a closed load whose Flow cannot be reached.
 //!
-//! A client that is due again as soon as its request is over would fail some hundred thousand times a
-//! second against a port where nobody listens, which measures our own machine, fills reports and
-//! keeps a Flow that is starting anew from doing so.
+//! A client that is due again as soon as its request ends would fail several hundred thousand times
+//! a second against a port where nothing listens. That would measure our own machine, fill reports,
+//! and keep a restarting Flow from coming up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause after the first failure, and the longest: it doubles from one to the other.
+/// The first pause and the longest; each pause is twice the one before.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How long the clients of one worker wait before they try a Flow again that they do not reach. They
-/// share it, so that many that fail at the same time make one step of it.
+/// How long the clients of one worker wait before they try an unreachable Flow again. They share
+/// it, so that many failures at the same time count as one step.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     pause: Duration,
@@ -29,7 +29,7 @@ impl Backoff {
             return at;
         }
         match self.until {
-            // Sent before it was known, as the one that began the pause.
+            // Sent before the failure was known, like the request that began the pause.
             Some(until) if at < until => until,
             _ => {
                 self.pause = (self.pause * 2).clamp(FIRST, LONGEST);

@@ -1,8 +1,8 @@
-//! When our own thread was busy, so that what it made wait is not blamed on the Flow.
+//! When our own thread was busy, so that the delay is not blamed on the Flow.
 //!
-//! Between being handed out and being written a request may wait for the Flow (no free stream, flow
-//! control) or for us: a thread that encodes, evaluates or is not given a processor does not write.
-//! The two are told apart by watching how long the dispatch loop keeps the thread at a time.
+//! Between being handed out and being written, a request may wait for the Flow (no free stream,
+//! flow control) or for us: a thread that encodes, evaluates or gets no CPU time does not write.
+//! The two are told apart by measuring how long the dispatch loop keeps the thread at a time.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The last long stretches in which the thread did nothing else than the loop.
+/// The last long stretches in which the thread did nothing but run the loop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Busy(Rc<RefCell<VecDeque<(Instant, Instant)>>>);
 
 /// Shorter stretches are the ordinary work of sending.
 const LONG: Duration = Duration::from_micros(200);
 
-/// Stretches that are remembered: those of the last tenth of a second at least.
+/// Number of stretches remembered: at least those of the last tenth of a second.
 const REMEMBERED: usize = 512;
 
 impl Busy {
-    /// The same future, watched.
+    /// The same future, with its polls timed.
     pub(crate) async fn watch<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
@@ -46,7 +46,7 @@ impl Busy {
         stretches.push_back((began, ended));
     }
 
-    /// For how much of the time from `from` to `to` the thread was busy for long.
+    /// How much of the time from `from` to `to` the thread spent in long busy stretches.
     pub(crate) fn within(&self, from: Instant, to: Instant) -> Duration {
         let stretches = self.0.borrow();
         let recent = stretches.iter().rev().take_while(|(_, ended)| *ended > from);

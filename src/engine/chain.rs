@@ -1,5 +1,5 @@
-//! The steps of an iteration after its first: what they keep of a response, and the request they make
-//! of it.
+//! The steps of an iteration after its first: what they keep of a response, and the request they
+//! make from it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use crate::schedule::Pause;
 use crate::template::TemplateError;
 use crate::wire::Map;
 
-/// The way from each step to the next. Cheap to clone.
+/// The transition from each step to the next. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     links: Arc<Vec<Link>>,
     pick: Pick,
 }
 
-/// What follows a request of a step.
+/// What follows a step's request.
 #[derive(Debug)]
 struct Link {
     repeat: Option<Repeat>,
-    /// The pause before the next step, and what it is drawn from.
+    /// The pause before the next step, and the key from which it is drawn.
     pause: Pause,
     key: Key,
     captures: Vec<Capture>,
@@ -45,24 +45,24 @@ struct Link {
 #[derive(Debug)]
 struct Following {
     maker: Maker,
-    /// The request, where it is always the same.
+    /// The request, if it is always the same.
     constant: Option<Batch>,
 }
 
-/// An iteration on its way: what its steps have kept so far.
+/// An iteration in progress: what its steps have kept so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
-    /// The iteration's place in the stream of Documents.
+    /// The iteration's index in the stream of Documents.
     pub index: u64,
     /// What earlier steps kept, by name.
     pub captured: Map,
-    /// When the first request of a step was due that is being repeated.
+    /// When the first request of the step being repeated was due.
     pub polling: Option<Instant>,
 }
 
 impl Chain {
-    /// The chain of these steps, of which there is at least one; `pick` knows where lists begin. What is drawn, such as pauses, depends
-    /// on the seed, the scenario, the step and the place of the iteration.
+    /// The chain of these steps, at least one; `pick` knows where lists begin. Random values, such
+    /// as pauses, depend on the seed, the scenario, the step and the index of the iteration.
     ///
     /// # Errors
     /// When a request that is always the same cannot be made.
@@ -89,12 +89,12 @@ impl Chain {
         Ok(Chain { links, pick })
     }
 
-    /// Whether these steps need one: what is told by step, or goes on after a request, does.
+    /// Whether these steps need a chain: they are reported by step, or something follows a request.
     pub(crate) fn is_needed(steps: &[Step]) -> bool {
         steps.len() > 1 || steps.iter().any(|step| !step.name.is_empty())
     }
 
-    /// The step that the iteration of this place begins with.
+    /// The step with which the iteration of this index begins.
     pub(crate) fn first_step(&self, index: u64) -> usize {
         self.pick.first_step(index)
     }
@@ -112,7 +112,7 @@ impl Chain {
     /// Whether a response ends the repetitions of its step.
     ///
     /// # Errors
-    /// When the response does not have what the expression asks for. It may have it the next time.
+    /// When the response does not have what the expression needs. It may have it the next time.
     pub(crate) async fn holds(
         &self,
         step: usize,
@@ -129,30 +129,30 @@ impl Chain {
             let (exchange, _) = exchange(&request, Some(&reply), reads, &link.told);
             repeat.until.holds(&Exchange { captured, latency, ..exchange })
         };
-        // Where nothing has to be decoded, handing it over would take longer.
+        // If nothing has to be decoded, handing it over would take longer.
         if !reads.request && !reads.response {
             return judge().map_err(Some);
         }
         let (done, is_done) = oneshot::channel();
         rayon::spawn(move || {
-            // Nobody waits any more when the iteration was given up.
+            // Nobody waits any more if the iteration was abandoned.
             let _ = done.send(judge());
         });
         // Without an answer the expression panicked.
         is_done.await.map_err(|_| None)?.map_err(Some)
     }
 
-    /// The pause between a step and the next in the iteration of this place.
+    /// The pause between a step and the next in the iteration of this index.
     pub(crate) fn pause(&self, step: usize, index: u64) -> Duration {
         let link = &self.links[step];
         link.pause.draw(|| link.key.index(index).rng())
     }
 
-    /// The request of the step after `step`, made of the exchange that ended it. What takes time is
+    /// The request of the step after `step`, made from the exchange that ended it. Slow work is
     /// done on rayon's pool, so that it delays no other request.
     ///
     /// # Errors
-    /// When the response does not have what was to be kept, or the request cannot be made of it.
+    /// When the response lacks what was to be kept, or the request cannot be made from it.
     pub(crate) async fn next(
         &self,
         step: usize,
@@ -174,7 +174,7 @@ impl Chain {
                 Some(next) => Ok(next.maker.make(kept.index, &kept.captured)?),
                 None => Err(NextError::Gone),
             });
-            // Nobody waits any more when the iteration was given up.
+            // Nobody waits any more if the iteration was abandoned.
             let _ = done.send(made.map(|batch| (batch, kept)));
         });
         is_done.await.unwrap_or(Err(NextError::Gone))

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use crate::plan::Choice;
 use crate::random::Key;
 
-/// Chooses by weight. What is chosen depends on the seed, the scenario and the iteration's place alone, so
-/// that it is the same with any number of workers. Cheap to clone.
+/// Chooses by weight. The choice depends only on the seed, the scenario and the index of the
+/// iteration, so it is the same with any number of workers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Pick {
-    /// The first step of each list, and the sum of the weights up to and with it.
+    /// The first step of each list, and the sum of the weights up to and including it.
     lists: Arc<[(usize, f64)]>,
     key: Key,
 }
 
 impl Pick {
-    /// Of these lists; none: there is one list, which begins with the first step.
+    /// Chooses among these lists; if there are none, the only list begins with the first step.
     pub(crate) fn new(choices: &[Choice], seed: u64, scenario: &str) -> Pick {
         let mut sum = 0.0;
         let lists = choices.iter().map(|choice| {
@@ -26,7 +26,7 @@ impl Pick {
         Pick { lists: lists.collect(), key }
     }
 
-    /// The first step of the iteration of this place.
+    /// The first step of the iteration of this index.
     pub(crate) fn first_step(&self, index: u64) -> usize {
         const PARTS: u64 = 1 << 53;
         let Some((last, all)) = self.lists.last() else { return 0 };

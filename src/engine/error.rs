@@ -1,4 +1,4 @@
-//! Why requests are not made, and iterations do not go on.
+//! Why requests cannot be made, and iterations do not continue.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::template::TemplateError;
 use crate::units::Span;
 use crate::wire::{DecodeError, EncodeError, Misfit};
 
-/// Why a request could not be made. Ends the scenario: the next would fail as well.
+/// Why a request could not be made. Ends the scenario: the next one would fail too.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FeedError {
     /// It could not be generated or encoded.
@@ -22,10 +22,11 @@ pub enum FeedError {
         #[source]
         source: Arc<MakeError>,
     },
-    /// The data set has an entry that this Flow's Documents have no place for.
+    /// The data set has an entry that this Flow's Documents cannot hold.
     #[error(transparent)]
     TwoContents(TwoContents),
-    /// A Document does not fit the schema that the Flow told of the endpoint. Found before the load.
+    /// A Document does not fit the schema that the Flow reports for the endpoint. Found before the
+    /// load.
     #[error("endpoint `{endpoint}`: {unfit}")]
     Unfit {
         /// The endpoint.
@@ -33,8 +34,8 @@ pub enum FeedError {
         /// Which Document, and what does not fit.
         unfit: Box<Unfit>,
     },
-    /// The thread that makes them is gone.
-    #[error("the thread that makes the requests ended in the middle")]
+    /// The thread that makes the requests has ended.
+    #[error("the thread that builds the requests ended unexpectedly")]
     Gone,
 }
 
@@ -44,7 +45,7 @@ pub enum MakeError {
     /// A Document could not be generated or read.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A Document does not fit the schema that the Flow told of the endpoint.
+    /// A Document does not fit the schema that the Flow reports for the endpoint.
     #[error(transparent)]
     Fit(#[from] Misfit),
     /// A parameter or a variable of a mutation has no value.
@@ -53,7 +54,7 @@ pub enum MakeError {
     /// A plain HTTP request has a part without a value, or one that HTTP does not allow.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A Document or a parameter that has no place in the protocol's messages.
+    /// A Document or a parameter that the protocol's messages cannot hold.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The thread that makes requests did not start.
@@ -64,11 +65,11 @@ pub enum MakeError {
 /// Why an iteration could not go on to its next step.
 #[derive(Debug, thiserror::Error)]
 pub enum NextError {
-    /// Something was to be kept of a response that is not what it should be.
+    /// A value was to be kept of a response that cannot be decoded.
     #[error("the response cannot be decoded: {0}")]
     Decode(DecodeError),
-    /// The response does not have what was to be kept.
-    #[error("`{name}` could not be kept")]
+    /// The response lacks the value that was to be kept.
+    #[error("`{name}` could not be captured")]
     Capture {
         /// Its key under `captured`.
         name: String,
@@ -76,22 +77,22 @@ pub enum NextError {
         #[source]
         source: TemplateError,
     },
-    /// The request cannot be made of what was kept.
+    /// The request cannot be made from what was kept.
     #[error(transparent)]
     Make(#[from] FeedError),
-    /// A step was repeated for as long as it may be.
-    #[error("`{until}` did not hold within {}", Span::new(*.at_most).unwrap_or_default())]
+    /// A step was repeated for the longest time allowed.
+    #[error("`{until}` was still false after {}", Span::new(*.at_most).unwrap_or_default())]
     Repeat {
-        /// What was to hold.
+        /// The condition that was not met.
         until: String,
-        /// For how long it was asked.
+        /// How long the step was repeated.
         at_most: Duration,
-        /// Why it had no value the last time.
+        /// Why the condition had no value the last time.
         #[source]
         source: Option<TemplateError>,
     },
     /// Making the request panicked.
-    #[error("the request could not be made")]
+    #[error("the request could not be built")]
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! What the engine tells. It does not know who listens.
+//! The events that the engine reports. It does not know who listens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,95 +9,95 @@ use tokio::time::Instant;
 use super::error::NextError;
 use crate::client::{CallError, Reply, Timing};
 
-/// Hears what happens, in the order in which it happens. One listener belongs to one worker, so it
-/// needs no lock.
+/// Receives events in the order in which they happen. A listener belongs to one worker, so it needs
+/// no lock.
 pub trait Listener {
-    /// Takes note. On the path of every request: no waiting, nothing slow.
+    /// Records an event. On the path of every request: it must not wait or be slow.
     fn on(&mut self, event: Event<'_>);
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A request was due. Told for each exactly once, when the engine gets to it.
+    /// A request was due. Reported exactly once for each, when the engine gets to it.
     Arrived(Arrival),
-    /// It will never be sent.
+    /// A request will never be sent.
     Dropped {
-        /// Which.
+        /// When it was due, and for which client.
         arrival: Arrival,
-        /// When that was known.
+        /// When that became known.
         at: Instant,
-        /// Whether we ourselves were too late for it; else it found no free slot.
+        /// Whether we ourselves were too late for it; otherwise no slot was free.
         late: bool,
     },
-    /// A request was handed to the client: that of an arrival, or of a later step.
+    /// A request was handed to the client: the first of an arrival, or that of a later step.
     Released {
-        /// Which.
+        /// The arrival that began its iteration.
         arrival: Arrival,
         /// Its step, from 0.
         step: usize,
-        /// Whether the iteration begins with it. A step may send several requests.
+        /// Whether it begins the iteration. A step may send several requests.
         begins: bool,
-        /// When.
+        /// When it was handed over.
         at: Instant,
-        /// How many Documents it carries.
+        /// Number of Documents it carries.
         documents: u64,
-        /// Bytes of its body.
+        /// Size of its body in bytes.
         bytes: u64,
-        /// Iterations in flight with it, those of all workers.
+        /// Iterations in flight including this one, over all workers.
         in_flight: usize,
     },
-    /// It was answered, or failed.
+    /// A request was answered, or failed.
     Finished(&'a Finished),
-    /// An iteration could not go on after a step: its response has not what the next needs, or was to be
-    /// another one in time.
+    /// An iteration could not continue after a step: its response lacks what the next step needs,
+    /// or the awaited response did not come in time.
     Broken {
-        /// Which, and how it began.
+        /// The iteration, and how it began.
         iteration: Iteration,
-        /// When.
+        /// When that became known.
         at: Instant,
-        /// Why.
+        /// Why it could not continue.
         error: &'a NextError,
     },
     /// Iterations were still in flight when the grace period was over.
     Abandoned {
-        /// How many of the measured.
+        /// How many of them were measured.
         measured: u64,
-        /// How many of the warmup.
+        /// How many of them belonged to the warmup.
         warmup: u64,
-        /// Those of either whose first request never went out.
+        /// Those of either kind whose first request was never sent.
         unsent: &'a [Iteration],
-        /// When.
+        /// When the grace period was over.
         at: Instant,
     },
-    /// The load ends here, before its time: nothing more is sent, and what is in flight may still end.
+    /// The load ends early: nothing more is sent, and what is in flight may still end.
     Stopped(Instant),
-    /// Nothing happened, but time went by.
+    /// Nothing happened, but time has passed.
     Tick(Instant),
 }
 
 /// The moment at which a request is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When. In the closed model that is when its client is free.
+    /// The due time. In the closed model, when its client is free.
     pub due: Instant,
-    /// The client that sends it, by its number at the worker; 0 in the open model.
+    /// The number of its client at the worker; 0 in the open model.
     pub client: u32,
-    /// Whether it counts; those of the warmup do not.
+    /// Whether it counts; arrivals of the warmup do not.
     pub measured: bool,
 }
 
-/// What is known of a request before it is sent.
+/// What is known about a request before it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traits {
-    /// Bytes of its body.
+    /// Size of its body in bytes.
     pub bytes: u64,
-    /// Length of its longest Document: characters of text, or else bytes of its content.
+    /// Length of its longest Document: characters of text, or else bytes of content.
     pub length: u64,
     /// The id of its trace, if it is traced.
     #[serde(skip)]
     pub trace: Option<u128>,
-    /// Tags of its first Document and parameters that are single values, with their names.
+    /// Tags of its first Document, and parameters that are single values, with their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Arc<[(String, String)]>>,
 }
@@ -109,20 +109,20 @@ pub struct Iteration {
     pub arrival: Arrival,
     /// When its first request was handed to the client.
     pub released: Instant,
-    /// When that was written; none before it ended, and when it never was.
+    /// When that request was written; `None` before it ended, or if it never was.
     pub written: Option<Instant>,
-    /// How long past the due time it had to wait for its Documents to be made.
+    /// How long past the due time it waited for its Documents to be made.
     pub starved: Duration,
-    /// How much of the time from being handed out to being written our own thread was busy.
+    /// How long our own thread was busy between handing it out and writing it.
     pub blocked: Duration,
     /// How long it has paused so far, between steps and before repetitions.
     pub paused: Duration,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub struct Finished {
-    /// What it is a part of.
+    /// The iteration that it belongs to.
     pub iteration: Iteration,
     /// Its step, from 0.
     pub step: usize,
@@ -130,18 +130,17 @@ pub struct Finished {
     pub begins: bool,
     /// Whether the iteration ends with it: it was the last step, or failed.
     pub ends: bool,
-    /// When it was due: with the iteration, or when the pause after the request before it
-    /// was over.
+    /// When it was due: with the iteration, or at the end of the pause after the previous request.
     pub due: Instant,
-    /// How many Documents it carried.
+    /// Number of Documents it carried.
     pub documents: u64,
-    /// What was known of it before it was sent.
+    /// What was known about it before it was sent.
     pub traits: Traits,
-    /// What happened when on the wire.
+    /// Its timestamps on the wire.
     pub timing: Timing,
     /// How it ended.
     pub outcome: Outcome,
-    /// The response, if there was one, also when it tells of a failure.
+    /// The response, if there was one, even if it reports a failure.
     pub reply: Option<Reply>,
     /// The failure; `None` exactly when `outcome` is `Ok`.
     pub error: Option<CallError>,
@@ -155,18 +154,18 @@ pub enum Outcome {
     Ok,
     /// The Flow, or its gateway, answered with a failure.
     ResponseError,
-    /// There was no usable answer: not connected, connection lost, not the protocol, too large.
+    /// There was no usable answer: no connection, connection lost, wrong protocol, too large.
     TransportError,
-    /// There was no answer in time.
+    /// There was no answer within the timeout.
     Timeout,
 }
 
 impl Outcome {
-    /// All of them, in the order of their discriminants.
+    /// All outcomes, in the order of their discriminants.
     pub const ALL: [Outcome; 4] =
         [Outcome::Ok, Outcome::ResponseError, Outcome::TransportError, Outcome::Timeout];
 
-    /// Where an error belongs.
+    /// The outcome that an error counts as.
     pub fn of(error: &CallError) -> Outcome {
         match error {
             CallError::Executor { .. } | CallError::Gateway { .. } | CallError::GraphQl(_) => {
@@ -190,18 +189,18 @@ impl Outcome {
 }
 
 impl Iteration {
-    /// From being due to being written, or handed out where it was never written.
+    /// From being due to being written, or to being handed out if it was never written.
     pub fn lag(&self) -> Duration {
         self.written.unwrap_or(self.released) - self.arrival.due
     }
 
-    /// The part of the lag that is our own: the pacer woke late, or the thread was busy.
+    /// The part of the lag that we caused: the pacer woke late, or the thread was busy.
     pub(crate) fn pacer_lag(&self) -> Duration {
         (self.released - self.arrival.due).saturating_sub(self.starved) + self.blocked
     }
 
-    /// The part of the lag in which the Flow held us back: no free stream, flow control. What was never
-    /// written was held back until its end.
+    /// The part of the lag in which the Flow held us back: no free stream, flow control. A request
+    /// that was never written was held back until its end.
     pub(crate) fn held_back(&self, end: Instant) -> Duration {
         let waited = self.written.unwrap_or(end).saturating_duration_since(self.released);
         waited.saturating_sub(self.blocked)
@@ -209,12 +208,13 @@ impl Iteration {
 }
 
 impl Finished {
-    /// From being due to the last reply: what a user would feel.
+    /// From being due to the last reply: what a user would experience.
     pub(crate) fn response_time(&self) -> Duration {
         self.timing.done - self.due
     }
 
-    /// From being written to the last reply: what the Flow was given. `None`: never written.
+    /// From being written to the last reply: the time that the Flow had. `None` if it was never
+    /// written.
     pub fn service_time(&self) -> Option<Duration> {
         self.timing.written.map(|written| self.timing.done - written)
     }

@@ -1,6 +1,6 @@
-//! Looks at answers: assertions and callbacks.
+//! Examines answers: assertions and callbacks.
 //!
-//! It has a thread of its own for each scenario, so that decoding Documents and evaluating
+//! Each scenario has a separate thread for this, so that decoding Documents and evaluating
 //! expressions delay no request, and callbacks run one after another in the order of the responses.
 //! Bodies are decoded once, and only when something reads them.
 
@@ -28,40 +28,40 @@ use crate::template::TemplateError;
 use crate::units::{Part, Secrets};
 use crate::wire::{DataRequest, Document};
 
-/// What assertions and callbacks counted.
+/// The counts of assertions and callbacks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Examined {
     /// In the order of the file.
     pub assertions: Vec<AssertionCount>,
-    /// After a success.
+    /// Callbacks after a success.
     pub on_done: CallbackCount,
-    /// After a failure.
+    /// Callbacks after a failure.
     pub on_error: CallbackCount,
-    /// After both.
+    /// Callbacks after either.
     pub on_always: CallbackCount,
-    /// What `count` actions counted, 0 where none was due.
+    /// Totals of `count` actions; 0 if none was due.
     pub counters: IndexMap<String, u64>,
     /// An `abort` action ended the scenario.
     pub aborted: bool,
 }
 
-/// How often an assertion held.
+/// How often an assertion passed and failed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AssertionCount {
     /// Its name.
     pub name: String,
-    /// Responses on which it held.
+    /// Responses on which it passed.
     pub passed: u64,
-    /// Responses on which it did not.
+    /// Responses on which it failed.
     pub failed: u64,
-    /// The first of them.
+    /// The first failure.
     pub example: Option<String>,
 }
 
-/// How often a callback fired.
+/// How often a callback was called.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallbackCount {
-    /// How often.
+    /// Number of calls.
     pub fired: u64,
     /// How often one of its actions failed.
     pub failed: u64,
@@ -70,7 +70,7 @@ pub(crate) struct CallbackCount {
 }
 
 impl Examined {
-    /// Responses on which an assertion did not hold, over all assertions.
+    /// Failures of all assertions, summed over all responses.
     pub(crate) fn assertion_failures(&self) -> u64 {
         self.assertions.iter().map(|assertion| assertion.failed).sum()
     }
@@ -83,12 +83,12 @@ pub(crate) type Output = Arc<Mutex<dyn Write + Send>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Saves {
     secrets: Secrets,
-    /// Parts of a load save into files of their own.
+    /// Each part of a load saves into separate files.
     part: Part,
     files: HashMap<PathBuf, Arc<Mutex<File>>>,
 }
 
-/// The file of a part: `found.part-2-of-4.jsonl` of `found.jsonl`.
+/// The file of a part: `found.part-2-of-4.jsonl` for `found.jsonl`.
 fn of_part(path: &Path, part: Part) -> PathBuf {
     if part.is_whole() {
         return path.to_owned();
@@ -102,23 +102,25 @@ fn of_part(path: &Path, part: Part) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The text of an example is cut off here: enough to see what is wrong, little enough for a report.
+/// The text of an example is truncated to this: enough to see what is wrong, short enough for a
+/// report.
 const EXAMPLE_CHARS_MAX: usize = 500;
 
-/// Answers that wait for us. Past it requests keep their slots, so memory is bounded.
+/// Limit of answers waiting to be examined. Beyond it requests keep their slots, so memory is
+/// bounded.
 pub(crate) const WAITING_MAX: usize = 1024;
 
-/// What is looked at in the answers to one step.
+/// What is examined in the answers to one step.
 struct Looked {
     told: Told,
     assertions: Vec<Assertion>,
-    /// Where its assertions are counted.
+    /// The index from which its assertions are counted.
     counts_from: usize,
     callbacks: Callbacks,
     reads: Reads,
 }
 
-/// Why an assertion failed on an answer, or an action on it.
+/// Why an assertion or an action failed on an answer.
 #[derive(Debug, thiserror::Error)]
 enum ExamineError {
     #[error("does not hold")]
@@ -133,7 +135,7 @@ enum ExamineError {
     Print(#[source] io::Error),
 }
 
-/// Looks at the answers of one scenario.
+/// Examines the answers of one scenario.
 pub(crate) struct Examiner {
     steps: Vec<Looked>,
     samples: Key,
@@ -141,18 +143,17 @@ pub(crate) struct Examiner {
     saves: Saves,
     /// Cancelled by an `abort` action.
     abort: CancellationToken,
-    /// Read by others once a second, so the lock is as good as free.
+    /// Others read it once a second, so the lock is almost always free.
     examined: Arc<Mutex<Examined>>,
 }
 
 impl Saves {
-    /// Files of a part, without these.
+    /// The files of a part, in which these secrets are masked.
     pub(crate) fn new(secrets: Secrets, part: Part) -> Saves {
         Saves { secrets, part, ..Saves::default() }
     }
 
-    /// Opens the files of these callbacks to append to them, and makes them and the folders they are in
-    /// where they do not exist.
+    /// Opens the files of these callbacks for appending, and creates missing files and folders.
     ///
     /// # Errors
     /// The first file that cannot be written, and why.
@@ -167,15 +168,16 @@ impl Saves {
         Ok(())
     }
 
-    /// Writes lines, past any buffer: what is counted as saved is there, whatever becomes of us.
+    /// Writes lines without buffering: whatever is counted as saved is in the file, even if we
+    /// crash.
     fn write(&self, path: &Path, lines: &str) -> io::Result<()> {
         let file = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         lock(file).write_all(self.secrets.mask(lines).as_bytes())
     }
 }
 
-/// Opens a file at its end, where a line begins, and makes it and its folder if need be. Opening a pipe
-/// would wait for who reads it.
+/// Opens a file at its end, at the beginning of a line, and creates it and its folder if needed.
+/// Opening a pipe would wait for its reader.
 fn open(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
     if kind.is_ok_and(|kind| !kind.is_file() && !is_device(kind)) {
@@ -192,7 +194,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a file of this length ends with a line break. One that may not be read is left as it is.
+/// Whether a file of this length ends with a line break. One that may not be read is left
+/// unchanged.
 fn ends_a_line(path: &Path, length: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(true),
@@ -210,7 +213,7 @@ fn is_device(kind: FileType) -> bool {
 }
 
 impl Examiner {
-    /// Looks at the answers to these steps; `None` when there is nothing to look for.
+    /// Examines the answers to these steps; `None` if there is nothing to examine.
     pub(crate) fn new(
         steps: &[Step],
         spoken: Spoken<'_>,
@@ -266,13 +269,13 @@ impl Examiner {
         })
     }
 
-    /// What was counted so far; goes on counting.
+    /// The counts so far; they continue to grow.
     pub(crate) fn examined(&self) -> Arc<Mutex<Examined>> {
         self.examined.clone()
     }
 
-    /// Looks at answers until all senders are gone, as they come or in the order of their requests.
-    /// Blocks: for a thread of its own.
+    /// Examines answers until all senders are gone, as they arrive or in the order of their
+    /// requests. Blocks, so it needs a separate thread.
     pub(crate) fn run(self, mut answers: mpsc::Receiver<StepAnswer>, in_order: bool) {
         let mut order = InOrder::new();
         while let Some(answer) = answers.blocking_recv() {
@@ -290,7 +293,8 @@ impl Examiner {
         order.rest().for_each(|answer| self.examine(&answer));
     }
 
-    /// Fires `on_error` and `on_always` of the first step for a Flow that could not be reached at all.
+    /// Calls `on_error` and `on_always` of the first step for a Flow that could not be reached at
+    /// all.
     pub(crate) fn not_reached(&self, kind: &'static str, reason: &str) {
         let Some(step) = self.steps.first() else { return };
         let exception = Some((kind, self.saves.secrets.mask(reason).into_owned()));
@@ -312,12 +316,13 @@ impl Examiner {
         }
     }
 
-    /// Looks at one answer.
+    /// Examines one answer.
     pub(crate) fn examine(&self, answer: &StepAnswer) {
         let step = &self.steps[answer.finished.step];
         let exchange = self.exchange(step, answer);
         let mut examined = lock(&self.examined);
-        // A plain request that failed by its status has a response that no assertion is about.
+        // A plain request that failed because of its status has a response, but no assertion
+        // applies to it.
         let is_refused = answer.finished.error.is_some()
             && answer.finished.reply.as_ref().is_some_and(|r| matches!(r.body, Body::Http(_)));
         if answer.finished.reply.is_some() && answer.settled && !is_refused {
@@ -359,14 +364,14 @@ impl Examiner {
         }
     }
 
-    /// What assertions and callbacks are to see, decoded as far as they look.
+    /// What assertions and callbacks see, decoded as far as they read it.
     fn exchange(&self, step: &Looked, answer: &StepAnswer) -> Exchange {
         let finished = &answer.finished;
         let (mut exchange, undecoded) =
             exchange(&answer.request, finished.reply.as_ref(), step.reads, &step.told);
         exchange.exception = undecoded.map(|error| ("decode", error.to_string()));
         if let Some(error) = &finished.error {
-            // Expressions may take parts of it, which could not be told to be of a secret.
+            // Expressions may take parts of it, which could not be recognized as parts of a secret.
             let words = self.saves.secrets.mask(&error.to_string()).into_owned();
             exchange.exception = Some((error.kind(), words));
         }
@@ -384,7 +389,7 @@ impl Examiner {
         }
     }
 
-    /// Does all actions; the first failure does not keep the others from being done.
+    /// Runs all actions; a failure does not keep the others from running.
     fn fire(
         &self,
         actions: &[Action],
@@ -429,7 +434,7 @@ impl Examiner {
         }
     }
 
-    /// What a failure looked like: the request, why, and the response as far as it was read.
+    /// Describes a failure: the request, the reason, and the response as far as it was read.
     fn example(&self, answer: &StepAnswer, exchange: &Exchange, error: &ExamineError) -> String {
         let mut text = format!("request {}: {}", answer.kept.index, chain(error));
         if let Some((kind, words)) = &exchange.exception {
@@ -438,7 +443,7 @@ impl Examiner {
         if let Some(response) = &exchange.response {
             text.push_str(&format!("; response: {}", describe(response)));
         }
-        // Before it is cut, for then a part of a secret may be left.
+        // Before it is truncated, because then part of a secret could remain.
         text = self.saves.secrets.mask(&text).into_owned();
         if text.chars().count() > EXAMPLE_CHARS_MAX {
             text = text.chars().take(EXAMPLE_CHARS_MAX - 1).chain(['…']).collect();
@@ -457,7 +462,7 @@ fn holds(assertion: &Assertion, exchange: &Exchange) -> Result<(), ExamineError>
     if assertion.holds(exchange)? { Ok(()) } else { Err(ExamineError::DoesNotHold) }
 }
 
-/// The response's Documents, a line of JSON each.
+/// The response's Documents as JSON, one per line.
 fn document_lines(exchange: &Exchange) -> Result<String, serde_json::Error> {
     let docs = exchange.response.as_ref().map(|response| response.docs()).unwrap_or_default();
     let line = |doc: &Document| serde_json::to_string(doc).map(|json| format!("{json}\n"));
@@ -490,7 +495,7 @@ fn without_numbers(value: Value) -> Value {
     }
 }
 
-/// A poisoned lock is one whose holder panicked while counting: what it counted still counts.
+/// A lock is poisoned if its holder panicked while counting: what it counted still counts.
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A request and what came of it, decoded as far as somebody looks.
+//! A request and its outcome, decoded as far as needed.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::wire::{
     DataRequest, DecodeError, EndpointSchema, Family, Form, Map, RequestId, Schema, decode_single,
 };
 
-/// Whatever id a request went out with, nobody can ask for it.
+/// A placeholder: nothing can ask for the id with which a request was sent.
 const NOBODYS: RequestId = RequestId { sender: 0, number: 0 };
 
 /// How messages of a step are read.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     form: Form,
-    /// What the Flow told of the endpoint, where that says more than messages do: JSON has no bytes.
+    /// The Flow's schema of the endpoint, if it says more than messages do: JSON has no bytes.
     schema: Option<EndpointSchema>,
 }
 
@@ -42,8 +42,8 @@ impl Told {
     }
 }
 
-/// Decodes what is read, and says what is wrong with the first body that cannot be decoded. The
-/// exchange has no exception yet.
+/// Decodes what is read, and reports the first body that cannot be decoded. The exchange has no
+/// exception yet.
 pub(super) fn exchange(
     sent: &Request,
     reply: Option<&Reply>,

@@ -1,7 +1,7 @@
-//! What requests carry, ready to be sent when they are due.
+//! The bodies of requests, ready to be sent when they are due.
 //!
-//! Bodies are made ahead of need on other threads and handed over through a bounded queue; a body
-//! that never changes is made once. So the path of a request neither makes nor encodes anything.
+//! Bodies are made in advance on other threads and handed over through a bounded queue; a body that
+//! never changes is made once. So nothing is made or encoded on the path of a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,11 +22,11 @@ use crate::units::Part;
 pub(crate) struct Batch {
     /// Its body. Cheap to clone.
     pub request: Request,
-    /// How many Documents it carries.
+    /// Number of Documents it carries.
     pub documents: u64,
-    /// Its place in the stream of Documents, from 0.
+    /// Its index in the stream of Documents, from 0.
     pub index: u64,
-    /// What is known of it.
+    /// What is known about it.
     pub traits: Traits,
 }
 
@@ -35,22 +35,22 @@ pub(crate) struct Batch {
 pub(crate) enum Feed {
     /// The same body again and again.
     Same(Box<Same>),
-    /// Made by other threads, in their order; `Ok(None)` is the regular end. Memory is limited by
-    /// the bound of the queue and by the room that its requests take.
+    /// Made by other threads, in order; `Ok(None)` is the regular end. Memory is limited by the
+    /// capacity of the queue and by the room that its requests take.
     Queue(mpsc::Receiver<Result<Option<Queued>, FeedError>>),
 }
 
-/// A request that waits in a queue.
+/// A request waiting in a queue.
 #[derive(Debug)]
 pub(crate) struct Queued {
     batch: Batch,
-    // Given back when the request is taken, or the queue is dropped.
+    // Released when the request is taken, or the queue is dropped.
     _held: Option<Held>,
 }
 
-/// Room for the bodies that wait in the queues of one maker, in bytes.
+/// Room for the bodies waiting in the queues of one maker, in bytes.
 ///
-/// Only the maker waits for it. Giving room back takes no lock: who sends a request is never held up.
+/// Only the maker waits for it. Releasing room takes no lock: a sender is never held up.
 #[derive(Debug)]
 pub(super) struct Room {
     taken: AtomicUsize,
@@ -66,13 +66,13 @@ struct Held {
 }
 
 impl Room {
-    /// So many bytes, for requests that this thread makes.
+    /// A room of this many bytes, for requests that this thread makes.
     pub(super) fn here(bytes: usize) -> Arc<Room> {
         Arc::new(Room { taken: AtomicUsize::new(0), bytes, maker: thread::current() })
     }
 
     /// Waits until there is some room, then takes as much as the request needs: a single one may be
-    /// larger than the room. `None` when `gone` says that nobody will take it any more.
+    /// larger than the room. `None` if `gone` says that nobody will take it any more.
     pub(super) fn put(
         self: &Arc<Room>,
         batch: Batch,
@@ -83,8 +83,8 @@ impl Room {
             if gone() {
                 return None;
             }
-            // Whoever gives room back ends this at once, and the time is for workers that end
-            // without taking anything.
+            // Releasing room ends this at once; the timeout is for workers that end without taking
+            // anything.
             thread::park_timeout(Duration::from_millis(100));
         }
         self.taken.fetch_add(bytes, Ordering::AcqRel);
@@ -106,21 +106,21 @@ impl From<Batch> for Queued {
     }
 }
 
-/// The same body, as often as the budget has it.
+/// The same body, as often as the budget allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Same {
-    /// All but the last.
+    /// All requests but the last.
     pub batch: Batch,
-    /// The last of the whole load, where it is another: the rest of the Documents.
+    /// The last request of the whole load, if it differs: the rest of the Documents.
     pub last: Option<Batch>,
-    /// How many, shared with the other workers of the part.
+    /// Number of requests, shared with the other workers of the part.
     pub budget: Budget,
-    /// Which of the whole load they are.
+    /// The part of the whole load that they belong to.
     pub part: Part,
 }
 
 impl Feed {
-    /// The next request, if it is there; `Ok(None)` at the end of the Documents.
+    /// The next request, if it is ready; `Ok(None)` at the end of the Documents.
     ///
     /// # Errors
     /// When it could not be made.
@@ -144,7 +144,7 @@ impl Feed {
         }
     }
 
-    /// So many requests with an empty body: what tests of time need.
+    /// This many requests with an empty body, for tests of timing.
     #[cfg(test)]
     pub(crate) fn empty(count: u64) -> Feed {
         let request = Request::Mutate { body: bytes::Bytes::new() };

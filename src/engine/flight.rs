@@ -1,5 +1,5 @@
-//! What is in flight: requests on their way, iterations that pause between steps, answers that wait
-//! for somebody. The dispatch loop puts iterations in and hears what came of them.
+//! What is in flight: requests that were sent, iterations that pause between steps, answers that
+//! wait to be examined. The dispatch loop adds iterations and learns their outcomes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,7 +20,7 @@ use super::{Slots, StepAnswer};
 use crate::client::{self, CallError, Lanes, Request};
 use crate::template::TemplateError;
 
-/// A request on its way.
+/// A request that was sent.
 struct Sending {
     iteration: Iteration,
     step: usize,
@@ -28,24 +28,24 @@ struct Sending {
     due: Instant,
     documents: u64,
     traits: Traits,
-    /// Kept for those who look at answers, and for the next step.
+    /// Kept for the examiner of answers, and for the next step.
     kept: Option<(Request, Kept)>,
 }
 
-/// Something that was in flight and is not any more.
+/// Something that is no longer in flight.
 enum Landed {
-    /// It is known whether the response is the one that a step was repeated for.
+    /// The response to a repeated step was checked: it is the awaited one, or not.
     Polled(Box<Finished>, Request, Kept, Result<bool, Option<TemplateError>>),
     /// The request of an iteration's next step was made, or could not be.
     Next { iteration: Iteration, step: usize, due: Instant, made: Result<(Batch, Kept), NextError> },
-    /// Somebody took an answer that had to wait until they had time.
+    /// An answer that had to wait for the examiner was taken.
     Taken(Free),
 }
 
 /// An iteration between two steps. Its next request is made, and due when the pause is over.
 struct Paused {
     due: Instant,
-    /// The order in which they came, where several are due at once.
+    /// The order in which they began, if several are due at once.
     number: u64,
     iteration: Iteration,
     step: usize,
@@ -81,24 +81,24 @@ pub(super) struct Free {
     pub(super) reached: bool,
 }
 
-/// The rare waits: for those who look at answers, for the making of a later step's request.
+/// The rare waits: for the examiner of answers, and for the request of a later step.
 type Waiting = Pin<Box<dyn Future<Output = Landed>>>;
 
 /// What is in flight.
 pub(super) struct Flight<'a, L> {
     lanes: L,
     busy: &'a Busy,
-    /// Requests on their way, by the numbers under which the lanes have them.
+    /// Requests that were sent, by the numbers under which the lanes have them.
     rows: Vec<Option<Sending>>,
     free: Vec<u32>,
-    /// Those that have ended and are not dealt with yet.
+    /// Requests that have ended and are not processed yet.
     landed: Vec<client::Landed>,
     waiting: FuturesUnordered<Waiting>,
-    /// The next to be due first.
+    /// The one that is due next comes first.
     paused: BinaryHeap<Reverse<Paused>>,
-    /// How many have paused.
+    /// Number of pauses so far.
     pauses: u64,
-    /// Iterations, those that count and those of the warmup.
+    /// Iterations in flight, those that count and those of the warmup.
     measured: u64,
     warmup: u64,
     chain: Option<Chain>,
@@ -132,7 +132,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
     }
 
     /// Sends the first request of an iteration, which has its slot. `waited`: from when to when its
-    /// body had to be waited for.
+    /// body was not ready.
     pub(super) fn begin(
         &mut self,
         arrival: Arrival,
@@ -140,7 +140,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         waited: Option<(Instant, Instant)>,
         at: Instant,
     ) {
-        // Only what it waited past its due time delayed the request.
+        // Only the wait past its due time delayed the request.
         let starved = waited.map_or(Duration::ZERO, |(from, to)| {
             to.saturating_duration_since(from.max(arrival.due))
         });
@@ -173,14 +173,14 @@ impl<'a, L: Lanes> Flight<'a, L> {
             }
             None => {
                 self.rows.push(Some(sending));
-                // Requests in flight are bounded by memory long before 32 bits.
+                // Memory limits requests in flight long before 32 bits do.
                 (self.rows.len() - 1) as u32
             }
         };
         self.lanes.offer(row, request);
     }
 
-    /// The step that an iteration begins with.
+    /// The step with which an iteration begins.
     pub(super) fn first_step(&self, batch: &Batch) -> usize {
         self.chain.as_ref().map_or(0, |chain| chain.first_step(batch.index))
     }
@@ -189,8 +189,8 @@ impl<'a, L: Lanes> Flight<'a, L> {
         if arrival.measured { &mut self.measured } else { &mut self.warmup }
     }
 
-    /// Writes and reads what can be written and read, and tells of all that is not in flight any more;
-    /// `free` hears of each client that is free. False when nothing was.
+    /// Writes and reads as much as is possible now, and reports everything that is no longer in
+    /// flight; `free` is called for each client that is free. False if nothing has ended.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -273,7 +273,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         }
     }
 
-    /// Tells of what landed; gives its client, once that is free.
+    /// Reports what has landed; returns its client, once that is free.
     fn land(&mut self, landed: Landed, listener: &mut impl Listener) -> Option<Free> {
         match landed {
             Landed::Polled(finished, request, kept, Ok(true)) => {
@@ -342,7 +342,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         let done = finished.timing.done;
         let reached = !finished.error.as_ref().is_some_and(CallError::is_of_connection);
         let chain = self.chain.clone().filter(|chain| chain.goes_on_after(step));
-        // Where there is another step, the response is what it is made of.
+        // If there is another step, it is made from the response.
         let next = match (chain, &kept, &finished.reply) {
             (Some(chain), Some((request, kept)), Some(reply)) if finished.error.is_none() => {
                 Some((chain, request.clone(), reply.clone(), kept.clone()))
@@ -380,7 +380,7 @@ impl<'a, L: Lanes> Flight<'a, L> {
         None
     }
 
-    /// Repeats a step, or fails its iteration where it was repeated for long enough.
+    /// Repeats a step, or fails its iteration if it was repeated for long enough.
     fn again(
         &mut self,
         mut finished: Finished,
@@ -414,8 +414,8 @@ impl<'a, L: Lanes> Flight<'a, L> {
         None
     }
 
-    /// Hands an answer to those who look at answers. They may be behind, and then it is given back: the
-    /// iteration keeps its slot until they take it, so that answers do not pile up without bound.
+    /// Hands an answer to the examiner. If the examiner is behind, the answer is returned: the
+    /// iteration keeps its slot until it is taken, so that answers do not pile up without bound.
     fn show(
         &self,
         finished: Finished,
@@ -426,12 +426,12 @@ impl<'a, L: Lanes> Flight<'a, L> {
         let (request, kept) = kept?;
         match answers.try_send(StepAnswer { kept, request, finished, settled }) {
             Err(mpsc::error::TrySendError::Full(answer)) => Some((answer, answers)),
-            // Nobody looks any more: they said so, or told why they could not.
+            // The examiner has ended, as requested or with an error that it reported.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
         }
     }
 
-    /// Gives up what is still in flight.
+    /// Abandons what is still in flight.
     pub(super) fn abandon(&mut self, listener: &mut impl Listener) {
         let (mut unsent, mut on_their_way) = (Vec::new(), 0);
         for (row, sending) in self.rows.iter_mut().enumerate() {

@@ -1,8 +1,8 @@
-//! Makes requests ahead of need: generates their Documents, encodes them, queues them.
+//! Makes requests in advance: generates their Documents, encodes them, queues them.
 //!
-//! A request that never changes is made once. All others come from a thread of their own, which
-//! spreads the work over rayon's pool and never waits on it, so that any number of scenarios share
-//! the pool.
+//! A request that never changes is made once. All others come from a separate thread, which spreads
+//! the work over rayon's pool and never waits on it, so that any number of scenarios share the
+//! pool.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::plan::{self, HttpError, Parameters, Post, Step, Work};
 use crate::units::Part;
 use crate::wire::{DataRequest, Family, Form, Header, Map, Schema, Schemas, encode_single};
 
-/// What makes the requests of one step.
+/// Makes the requests of one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Maker {
     work: Arc<Work>,
-    /// Of each request, beside those of its Flow.
+    /// Headers of each request, in addition to those of its Flow.
     headers: Option<Parameters>,
     /// The share of requests that get a trace id.
     traced: Option<f64>,
     form: Form,
-    /// Of the endpoint's Documents, where the Flow told it.
+    /// The schema of the endpoint's Documents, if the Flow reports it.
     schema: Option<Schema>,
-    /// Where lists of steps are chosen from.
+    /// Set if lists of steps are chosen from.
     chosen: Option<Arc<Chosen>>,
 }
 
@@ -44,25 +44,25 @@ struct Chosen {
     makers: Vec<(usize, Maker)>,
 }
 
-/// Bound of the encoded requests that wait in a queue, in bytes: enough to bridge a hiccup of the
+/// Limit of the encoded requests waiting in a queue, in bytes: enough to bridge a hiccup of the
 /// generator at a hundred thousand small requests a second, little enough for any machine.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 
-/// Bound of their number.
+/// Limit of their number.
 const QUEUED_MAX: usize = 4096;
 
-/// Requests made in one go on all cores, so that handing out the work costs little beside it.
+/// Requests made at a time on all cores, so that distributing the work costs little in comparison.
 const CHUNK: u64 = 32;
 
-/// Bytes of requests made in one go: large ones are made one by one.
+/// Bytes of requests made at a time: large ones are made one by one.
 const CHUNK_BYTES: usize = 32 << 20;
 
-/// How a session wants requests, and what the Flow told of its endpoints' Documents.
+/// The form in which a session wants requests, and the Flow's schemas of its endpoints' Documents.
 pub(crate) type Spoken<'a> = (Form, &'a Schemas);
 
 impl Maker {
-    /// Makes the requests of a step in the form that the session speaks.
-    /// Documents are made to fit what the Flow told of its endpoints.
+    /// Makes the requests of a step in the form that the session speaks. Documents are fitted to
+    /// the schemas that the Flow reports for its endpoints.
     pub(crate) fn new(step: &Step, (form, schemas): Spoken<'_>) -> Maker {
         let (work, headers) = (Arc::new(step.work.clone()), step.headers.clone());
         let schema = match &*work {
@@ -93,7 +93,7 @@ impl Maker {
         makers.iter().find(|(first, _)| *first == step).map_or(self, |(_, maker)| maker)
     }
 
-    /// How many requests the Documents make; `None`: without end.
+    /// The number of requests that the Documents make; `None` if there is no end.
     pub(crate) fn count(&self) -> Option<u64> {
         if let Some(Chosen { makers, .. }) = self.chosen.as_deref() {
             return makers.iter().filter_map(|(_, maker)| maker.count()).min();
@@ -107,7 +107,7 @@ impl Maker {
         }
     }
 
-    /// An entry of a data set that this Flow's Documents have no place for.
+    /// An entry of a data set that this Flow's Documents cannot hold.
     fn two_contents(&self) -> Option<&TwoContents> {
         if let Some(Chosen { makers, .. }) = self.chosen.as_deref() {
             return makers.iter().find_map(|(_, maker)| maker.two_contents());
@@ -120,8 +120,8 @@ impl Maker {
         }
     }
 
-    /// Looks for Documents that do not fit what the Flow told of its endpoint. `requests`: how many are
-    /// sent, where that is known.
+    /// Looks for Documents that do not fit the schema that the Flow reports for its endpoint.
+    /// `requests`: how many are sent, if that is known.
     ///
     /// # Errors
     /// The first one that does not fit.
@@ -149,7 +149,7 @@ impl Maker {
             Work::Post(post) => {
                 post.parameters.is_constant()
                     && post.documents.as_ref().is_none_or(|documents| {
-                        // Those that get an id each are not the same.
+                        // Documents that each get an id are not the same.
                         let get_ids = || {
                             let first = documents.get(0, None);
                             self.form.wants_ids()
@@ -165,12 +165,12 @@ impl Maker {
         }
     }
 
-    /// The part's share of the first `limit` requests for its `workers` workers, each of which gets what
-    /// the others do not; without a limit they never end.
+    /// The part's share of the first `limit` requests, divided among its `workers` workers; without
+    /// a limit they never end.
     ///
     /// # Errors
-    /// When one of the first requests cannot be made: what is wrong with them all shows before
-    /// anything was sent.
+    /// When one of the first requests cannot be made: an error in all of them shows before anything
+    /// is sent.
     pub(crate) fn feeds(
         &self,
         workers: usize,
@@ -181,7 +181,7 @@ impl Maker {
             return Err(FeedError::TwoContents(two.clone()));
         }
         let end = limit.map_or(u64::MAX, |limit| part.share(limit));
-        // Documents that are none make no request.
+        // No Documents make no request.
         if end == 0 || self.count() == Some(0) {
             return Ok(self.nothing(workers));
         }
@@ -191,7 +191,7 @@ impl Maker {
             let last = limit.map(|limit| self.make(limit - 1, &Map::new())).transpose()?;
             return Ok(same(Same { batch: first, last, budget: Budget::new(end), part }, workers));
         }
-        // A first stock, so that a load does not begin by waiting.
+        // An initial stock, so that a load does not begin by waiting.
         let first = self.make(part.nth(0), &Map::new())?;
         let stock = self.make_all(part, 1..end.min(chunk(length(&first))).max(1));
         let stock = [Ok(first)].into_iter().chain(stock).collect::<Result<Vec<_>, _>>()?;
@@ -209,7 +209,7 @@ impl Maker {
         Ok(feeds)
     }
 
-    /// Feeds that have nothing.
+    /// Empty feeds.
     pub(crate) fn nothing(&self, workers: usize) -> Vec<Feed> {
         let request = Request::Mutate { body: Bytes::new() };
         let batch = Batch { request, documents: 0, index: 0, traits: Traits::default() };
@@ -217,7 +217,7 @@ impl Maker {
         same(Same { batch, last: None, budget, part: Part::WHOLE }, workers)
     }
 
-    /// Fills the queues until the requests end or nobody takes them any more.
+    /// Fills the queues until the requests end or no worker takes them any more.
     fn run(
         &self,
         mut queues: Vec<mpsc::Sender<Result<Option<Queued>, FeedError>>>,
@@ -254,22 +254,22 @@ impl Maker {
             made = self.make_all(part, chunk);
         }
         for queue in queues {
-            // Fails when the worker ended first, and then it needs no end.
+            // Fails if the worker ended first, and then it needs no end.
             let _ = queue.blocking_send(Ok(None));
         }
     }
 
-    /// Those of the part's own requests, by their places in it.
+    /// Requests of this part, by their positions in it.
     fn make_all(&self, part: Part, places: Range<u64>) -> Vec<Result<Batch, FeedError>> {
         let none = Map::new();
         places.into_par_iter().map(|n| self.make(part.nth(n), &none)).collect()
     }
 
-    /// The `index`-th request, with what earlier steps of its iteration kept. Past the end of the
-    /// Documents they start again.
+    /// The `index`-th request, with what earlier steps of its iteration kept. After the last
+    /// Document they start again.
     ///
     /// # Errors
-    /// A Document or a parameter without a value, or one that the form has no place for.
+    /// A Document or a parameter without a value, or one that the form cannot hold.
     pub(crate) fn make(&self, index: u64, captured: &Map) -> Result<Batch, FeedError> {
         let maker = self.maker_of(index);
         if maker.chosen.is_none() && !std::ptr::eq(maker, self) {
@@ -352,7 +352,7 @@ fn failed(index: u64, error: impl Into<MakeError>) -> FeedError {
     FeedError::Make { index, source: Arc::new(error.into()) }
 }
 
-/// How many requests to make in one go, where the longest so far has so many bytes.
+/// How many requests to make at a time, if the longest so far has this many bytes.
 fn chunk(longest: usize) -> u64 {
     ((CHUNK_BYTES / longest.max(1)) as u64).clamp(1, CHUNK)
 }
@@ -379,9 +379,10 @@ impl Batch {
     }
 }
 
-/// What is known of a request by its Documents and parameters.
+/// What is known about a request from its Documents and parameters.
 fn traits(request: &DataRequest) -> Traits {
-    /// Values of one request, and characters of one of them: text without end is no value of a tag.
+    /// Limits of values per request, and of characters per value: an endless text is not a tag's
+    /// value.
     const VALUES_MAX: usize = 8;
     const CHARS_MAX: usize = 40;
     let documents = request.data.as_deref().unwrap_or_default();
@@ -414,7 +415,7 @@ fn same(same: Same, workers: usize) -> Vec<Feed> {
     (0..workers).map(|_| Feed::Same(Box::new(same.clone()))).collect()
 }
 
-/// The Documents of the `index`-th request; `None` for a request of parameters alone.
+/// The Documents of the `index`-th request; `None` for a request with parameters only.
 fn documents(
     post: &Post,
     index: u64,
@@ -442,7 +443,7 @@ fn documents(
         .map(Some)
 }
 
-/// Gives a batch to the worker with the most room; false when no worker is left.
+/// Gives a batch to the worker with the most room; false if no worker is left.
 fn send(
     queues: &mut Vec<mpsc::Sender<Result<Option<Queued>, FeedError>>>,
     made: Result<Option<Queued>, FeedError>,
@@ -454,7 +455,7 @@ fn send(
         };
         match queues[roomiest].blocking_send(made) {
             Ok(()) => return true,
-            // This worker ended, as its load or the run did.
+            // This worker ended, with its load or the run.
             Err(mpsc::error::SendError(back)) => {
                 queues.swap_remove(roomiest);
                 made = back;
@@ -510,7 +511,7 @@ mod tests {
         assert_ne!(on_threads(1, one), on_threads(1, other), "another seed, other bytes");
     }
 
-    /// Takes what is there until the feed ends; `index` and length of each request.
+    /// Takes what is ready until the feed ends; returns `index` and length of each request.
     async fn drain(mut feed: Feed) -> Vec<(u64, usize)> {
         let mut taken = Vec::new();
         while let Some(batch) =
@@ -561,7 +562,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_takes_no_more_memory_when_requests_become_larger() {
-        // Every request is larger than all before: what the first ones take says nothing.
+        // Every request is larger than all before, so the size of the first ones says nothing.
         let makers = makers(
             "scenarios: [{name: a, request_size: 1, load: {clients: 1, requests: 400}, \
              documents: {text: \"${{ 'x' * (i * 3000) }}\"}}]",

@@ -1,21 +1,21 @@
-//! The engine carries a load out on time and tells what happened.
+//! The engine runs a load on time and reports what happened.
 //!
-//! One dispatch loop serves every model of load: a `Source` says when the next arrival is due, a
+//! One dispatch loop serves every load model: a `Source` says when the next arrival is due, a
 //! `Feed` has its body ready, a [`Clock`] waits. A worker does all of it on one thread (loop,
 //! connections, recording), so nothing on the path of a request takes a lock; several workers share
-//! a schedule by taking every so many-th arrival.
+//! a schedule by taking turns at its arrivals.
 //!
 //! Subtleness ahead:
-//! - A turn of the loop sends what is due, then writes and reads: many requests are one write, and none
-//!   waits for a later one. What comes in is dealt with before anything is waited for.
+//! - A turn of the loop sends what is due, then writes and reads: many requests are one write, and
+//!   none waits for a later one. What has arrived is processed before anything is waited for.
 //! - The loop waits for clock, replies and stop signals at once, and none of them may starve the
-//!   others: when the schedule is behind, arrivals are due without pause, and when answers come in
-//!   without end there is always something to deal with. So a turn is bounded, ends and signals are
-//!   looked at by the clock in each, and after some turns the runtime, which hears of sockets, gets one.
-//! - The body is fetched *before* the wait for its due time, so that making it late is told apart
-//!   from waking late.
-//! - An arrival past the bound of requests in flight is dropped and counted. Waiting for a slot
-//!   would hide the slowness we came to measure.
+//!   others: when the schedule is behind, arrivals are due without pause, and when answers arrive
+//!   without end there is always something to process. So a turn is bounded, each turn checks ends
+//!   and signals by the clock, and after some turns the runtime, which polls the sockets, gets one.
+//! - The body is fetched *before* the wait for its due time, so that making it late is
+//!   distinguished from waking late.
+//! - An arrival beyond the limit of requests in flight is dropped and counted. Waiting for a slot
+//!   would hide the slowness that we want to measure.
 
 mod backoff;
 pub mod busy;
@@ -58,27 +58,27 @@ use source::{Next, Over, Source};
 pub(crate) struct Job<C> {
     /// How requests are sent.
     pub lanes: C,
-    /// When.
+    /// When requests are sent.
     pub source: Source,
-    /// What, while the warmup lasts.
+    /// The requests of the warmup.
     pub warmup: Feed,
-    /// What, from then on.
+    /// The requests after the warmup.
     pub feed: Feed,
     /// The steps of an iteration after its first; none for a single request.
     pub chain: Option<Chain>,
-    /// Bound of requests in flight, shared with the other workers.
+    /// Limit of requests in flight, shared with the other workers.
     pub slots: Slots,
-    /// Gets every answer to measured requests, where somebody looks at answers.
+    /// Gets every answer to measured requests, if answers are examined.
     pub answers: Option<mpsc::Sender<StepAnswer>>,
-    /// How long requests in flight may take when no more arrive; `None`: as long as they take.
+    /// How long requests in flight may take once no more arrive; `None` means no limit.
     pub grace: Option<Duration>,
-    /// Nothing more is sent once the connection is lost, or there is none.
+    /// Whether sending ends once the connection is lost, or cannot be opened.
     pub ends_when_lost: bool,
     /// Ends it early.
     pub stop: Stop,
 }
 
-/// The signal to stop: the first asks to let requests in flight finish, the second not to wait.
+/// The signal to stop: the first lets requests in flight finish, the second does not wait.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     /// No new arrivals.
@@ -87,50 +87,52 @@ pub struct Stop {
     pub abort: CancellationToken,
 }
 
-/// A bound on requests in flight, shared by workers.
+/// A limit of requests in flight, shared by workers.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
     used: Arc<AtomicUsize>,
     max: usize,
 }
 
-/// An answer for those who look at answers: assertions, callbacks.
+/// An answer to be examined by assertions and callbacks.
 #[derive(Debug)]
 pub(crate) struct StepAnswer {
-    /// Its iteration: the place in the stream of Documents, and what the steps before this one kept.
+    /// Its iteration: the index in the stream of Documents, and what the steps before this one
+    /// kept.
     pub kept: Kept,
     /// What was sent.
     pub request: Request,
-    /// What came of it.
+    /// The outcome.
     pub finished: Finished,
-    /// Whether assertions are judged on it: a step that is repeated has one response that ends it.
+    /// Whether assertions apply to it: of the responses to a repeated step, only the last one
+    /// counts.
     pub settled: bool,
 }
 
 /// Why a load ended.
 #[derive(Clone, Debug)]
 pub enum Ended {
-    /// It was carried out.
+    /// The whole load was run.
     Complete(Over),
-    /// The Documents ended before it.
+    /// The Documents ended first.
     Documents,
-    /// It was told to.
+    /// It was stopped.
     Stopped,
-    /// The connection was lost, and it was to end then.
+    /// The connection was lost, and the load was to end then.
     Lost,
     /// A request could not be made.
     Feed(FeedError),
 }
 
 impl Slots {
-    /// So many requests in flight at most.
+    /// At most this many requests in flight.
     pub(crate) fn new(max: usize) -> Slots {
         Slots { used: Arc::default(), max }
     }
 
-    /// Takes one and tells how many are taken with it; `None` when none is free.
+    /// Takes a slot and returns how many are taken with it; `None` if none is free.
     fn take(&self) -> Option<usize> {
-        // Only the count is shared, so no order with other memory is needed.
+        // Only the count is shared, so no ordering with other memory is needed.
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.max).then(|| n + 1))
             .ok()
@@ -147,26 +149,26 @@ impl Slots {
 }
 
 impl Stop {
-    /// A signal of its own that also follows this one.
+    /// A separate signal that also follows this one.
     pub fn child(&self) -> Stop {
         Stop { drain: self.drain.child_token(), abort: self.abort.child_token() }
     }
 }
 
-/// Requests that are sent before replies get their turn: enough that many go with one write, few enough
-/// that the first of them waits no fraction of a millisecond for the last.
+/// Requests sent before replies get their turn: enough that many share one write, few enough that
+/// the first of them waits well under a millisecond for the last.
 const AT_ONCE: usize = 64;
 
-/// Turns after which the runtime gets one, however much there is to do: it is what hears of sockets.
+/// Turns after which the runtime gets one, however much there is to do: it polls the sockets.
 const TURNS_BEFORE_YIELD: u32 = 8;
 
-/// How long requests in flight may take after a signal to stop where nothing else is said.
+/// How long requests in flight may take after a signal to stop, unless set otherwise.
 const STOPPED_GRACE: Duration = Duration::from_secs(10);
 
-/// How often listeners hear that time goes by.
+/// Interval of ticks to listeners.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
-/// Carries out a load; returns when nothing is in flight any more.
+/// Runs a load; returns when nothing is in flight any more.
 pub(crate) async fn drive<C, K, L>(load: Job<C>, clock: &mut K, listener: &mut L) -> Ended
 where
     C: Lanes,
@@ -204,7 +206,7 @@ where
             if stop.drain.is_cancelled() {
                 break Ended::Stopped;
             }
-            // Whatever is due next: an arrival whose body is there, or the end of a pause.
+            // Whatever is due next: an arrival whose body is ready, or the end of a pause.
             let due = load.due();
             let mut waiting = pin!(wait(clock, due));
             let turn = poll_fn(|cx| {
@@ -227,13 +229,13 @@ where
     };
 
     if let Ended::Lost = ended {
-        // The other workers are told too.
+        // The other workers are stopped too.
         stop.drain.cancel();
     }
     if let Ended::Stopped | Ended::Lost = ended {
         listener.on(Event::Stopped(Instant::now()));
     }
-    // Whoever stops it does not mean to wait for ever.
+    // A user who stops a load does not mean to wait forever.
     let grace = match ended {
         Ended::Stopped => Some(grace.unwrap_or(STOPPED_GRACE)),
         _ => grace,
@@ -255,7 +257,7 @@ where
             }
             let progress = flight.poll(cx, listener, |_| ());
             polls += 1;
-            // Always something to do is no reason to miss the end.
+            // Having something to do at all times is no reason to miss the end.
             let woken = flight.is_empty()
                 || flight.pause_over() != pause_over
                 || aborted.as_mut().poll(cx).is_ready()
@@ -274,7 +276,7 @@ where
     ended
 }
 
-/// A load under way.
+/// A load in progress.
 struct Load<'a, C> {
     source: Source,
     warmup: Feed,
@@ -285,11 +287,11 @@ struct Load<'a, C> {
     /// Since when a body has been waited for.
     body_waits: Option<Instant>,
     ends_when_lost: bool,
-    /// When the time and the grace are over.
+    /// When the time and the grace period are over.
     late: Option<Instant>,
 }
 
-/// What a turn of the loop came to.
+/// The result of a turn of the loop.
 enum Turn {
     /// There was nothing to do.
     Idle,
@@ -300,7 +302,7 @@ enum Turn {
 }
 
 impl<C: Lanes> Load<'_, C> {
-    /// Whatever is due next: an arrival whose body is there, or the end of a pause.
+    /// Whatever is due next: an arrival whose body is ready, or the end of a pause.
     fn due(&self) -> Option<Instant> {
         let arrival = match self.source.upcoming() {
             Next::Due(arrival) if self.ready.is_some() => Some(arrival.due),
@@ -332,7 +334,7 @@ impl<C: Lanes> Load<'_, C> {
                 return Turn::Ended(Ended::Complete(Over::Time));
             }
             let measured = arrival.is_some_and(|arrival| arrival.measured);
-            // A body of the warmup is of no use any more when the first measured arrival is next.
+            // A body of the warmup is no longer needed once the first measured arrival is next.
             self.ready.take_if(|ready| arrival.is_some() && ready.measured != measured);
             if arrival.is_some() && self.ready.is_none() {
                 let bodies = if measured { &mut self.feed } else { &mut self.warmup };
@@ -369,7 +371,7 @@ impl<C: Lanes> Load<'_, C> {
         }
     }
 
-    /// Sends the arrival that is due, whose body is there.
+    /// Sends the arrival that is due, whose body is ready.
     fn release(&mut self, at: Instant, listener: &mut impl Listener) {
         let Some(arrival) = self.source.take(at) else { return };
         listener.on(Event::Arrived(arrival));
@@ -384,7 +386,7 @@ impl<C: Lanes> Load<'_, C> {
         }
     }
 
-    /// We are hopelessly late: what was due and not sent is dropped, and says so.
+    /// We are hopelessly late: what was due and not sent is dropped, and reported as dropped.
     fn too_late(&mut self, listener: &mut impl Listener) -> Turn {
         let at = Instant::now();
         while let Some(arrival) = self.source.take(at) {
@@ -395,7 +397,7 @@ impl<C: Lanes> Load<'_, C> {
     }
 }
 
-/// Tells listeners that time goes by, and wakes for ends, where a millisecond is no matter.
+/// Sends ticks to listeners and wakes for ends, for which a millisecond does not matter.
 struct Ticking {
     next: Instant,
     timer: Pin<Box<tokio::time::Sleep>>,
@@ -407,7 +409,7 @@ impl Ticking {
         Ticking { next, timer: Box::pin(tokio::time::sleep_until(next)) }
     }
 
-    /// Ticks if it is time to.
+    /// Ticks if it is time.
     fn tick(&mut self, listener: &mut impl Listener) {
         let now = Instant::now();
         if now >= self.next {
@@ -416,7 +418,7 @@ impl Ticking {
         }
     }
 
-    /// True when it is time to tick, or `end` has come; else `cx` is woken then.
+    /// True if it is time to tick, or `end` has come; otherwise `cx` is woken then.
     fn poll(&mut self, cx: &mut Context<'_>, end: Option<Instant>) -> bool {
         let at = end.map_or(self.next, |end| end.min(self.next));
         if self.timer.deadline() != at {
@@ -426,10 +428,10 @@ impl Ticking {
     }
 }
 
-/// The next body, and from when to when it had to be waited for.
+/// The next body, and from when to when it was waited for.
 type Body = (Result<Option<Batch>, FeedError>, Option<(Instant, Instant)>);
 
-/// A wait that goes on from one poll to the next is told from a loop that was late to ask.
+/// Distinguishes a wait that lasts from one poll to the next from a loop that asked late.
 fn poll_body(bodies: &mut Feed, since: &mut Option<Instant>, cx: &mut Context<'_>) -> Poll<Body> {
     let made = bodies.poll_next(cx);
     if made.is_pending() {
@@ -446,11 +448,11 @@ async fn wait<K: Clock>(clock: &mut K, due: Option<Instant>) {
     }
 }
 
-/// A body that waits for its due time.
+/// A body waiting for its due time.
 struct Ready {
     batch: Batch,
     measured: bool,
-    /// From when to when it had to be waited for, if it was not there at once.
+    /// From when to when it was waited for, if it was not ready at once.
     waited: Option<(Instant, Instant)>,
 }
 

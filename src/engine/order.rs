@@ -1,13 +1,13 @@
-//! Puts what comes in any order back into that of the requests.
+//! Puts items that arrive in any order back into the order of the requests.
 
 use std::collections::BTreeMap;
 
-/// What came before its turn, waiting for it.
+/// Items that arrived before their turn.
 #[derive(Debug)]
 pub(super) struct InOrder<T> {
     /// The request whose turn it is.
     next: u64,
-    /// By request, and as it came.
+    /// By request, and in the order of arrival.
     waiting: BTreeMap<(u64, u64), Waiting<T>>,
     came: u64,
     bytes: usize,
@@ -20,27 +20,27 @@ struct Waiting<T> {
     is_last: bool,
 }
 
-/// So many wait for one before them. One that is overtaken by more is not waited for any longer: it
+/// Limit of items waiting for one before them. Beyond it that one is not waited for any longer: it
 /// may never come, and memory is bounded.
 const WAITING_MAX: usize = 10_000;
 
-/// And so many bytes.
+/// Limit of their bytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 
 impl<T> InOrder<T> {
-    /// Begins with request 0.
+    /// Starts with request 0.
     pub(super) fn new() -> InOrder<T> {
         InOrder { next: 0, waiting: BTreeMap::new(), came: 0, bytes: 0 }
     }
 
-    /// Takes what came of a request, in memory of so many bytes, and whether it was the last.
+    /// Adds an item of a request, with its size in memory in bytes, and whether it is the last one.
     pub(super) fn push(&mut self, request: u64, item: T, bytes: usize, is_last: bool) {
         self.waiting.insert((request, self.came), Waiting { item, bytes, is_last });
         self.came += 1;
         self.bytes += bytes;
     }
 
-    /// The next one whose turn it is, if it is there.
+    /// The next item whose turn it is, if it is there.
     pub(super) fn pop(&mut self) -> Option<T> {
         let full = self.waiting.len() > WAITING_MAX || self.bytes > WAITING_BYTES_MAX;
         let first = self.waiting.first_entry()?;
@@ -54,7 +54,7 @@ impl<T> InOrder<T> {
         Some(item)
     }
 
-    /// All that still waits, when nothing else will come.
+    /// Everything that still waits, once nothing else will come.
     pub(super) fn rest(self) -> impl Iterator<Item = T> {
         self.waiting.into_values().map(|waiting| waiting.item)
     }
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes out when these come, each a request with one answer.
+    /// The output when these arrive, each a request with one answer.
     fn order(came: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut order = InOrder::new();
         let mut out = Vec::new();

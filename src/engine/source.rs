@@ -1,7 +1,7 @@
-//! Where arrivals come from: the clock (open model) or clients that are free (closed model).
+//! Where arrivals come from: the clock (open model) or free clients (closed model).
 //!
 //! Both are data for the one dispatch loop, which asks when the next arrival is due, takes it, and
-//! tells when a request is over.
+//! reports when a request has ended.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,7 +20,7 @@ use crate::units::Part;
 #[derive(Debug)]
 pub(crate) struct Source {
     kind: Kind,
-    /// From here on arrivals are measured.
+    /// Arrivals from here on are measured.
     measured_from: Instant,
     /// No arrival is due from here on.
     end: Option<Instant>,
@@ -30,9 +30,9 @@ pub(crate) struct Source {
 enum Kind {
     Open(Box<Open>),
     Closed {
-        /// The clients that are not in flight and will send again.
+        /// Clients that are not in flight and will send again.
         free: BinaryHeap<Reverse<Client>>,
-        /// When each client takes part, by its number: stretches in their order that do not overlap.
+        /// When each client takes part, by its number: periods in order that do not overlap.
         stays: Vec<Vec<Stay>>,
         think_time: ThinkTime,
         /// How often each client has thought.
@@ -42,8 +42,8 @@ enum Kind {
     },
 }
 
-/// How long clients think. What is drawn depends on the client and on how often it has thought, and on
-/// nothing else: not on the number of workers, nor on what the Flow does.
+/// How long clients think. A random think time depends only on the client and on how often it has
+/// thought: not on the number of workers, nor on what the Flow does.
 #[derive(Clone, Copy, Debug)]
 pub struct ThinkTime {
     pause: Pause,
@@ -67,11 +67,11 @@ impl ThinkTime {
     }
 }
 
-/// A stretch of time in which a client sends. A request that it began may end later.
+/// A period in which a client sends. A request that it began may end later.
 #[derive(Clone, Copy, Debug)]
 struct Stay {
     from: Instant,
-    /// The first instant outside; `None`: without end.
+    /// The first instant outside; `None` if there is no end.
     until: Option<Instant>,
 }
 
@@ -81,30 +81,30 @@ struct Open {
     steady: Walk,
 }
 
-/// A client that waits for its next request.
+/// A client waiting for its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Client {
     due: Instant,
     number: u32,
-    /// It has not sent anything in this stay yet. Many may begin at once, one after another as we get
-    /// to them, so the first request of each is due when it is its turn.
+    /// It has not sent anything in this stay yet. Many may begin at once, and we get to them one
+    /// after another, so the first request of each is due when its turn comes.
     new: bool,
 }
 
 impl Client {
-    /// The client as it waits when it is ready to send at `ready`; `None` when it sends no more.
+    /// A waiting client that is ready to send at `ready`; `None` if it sends no more.
     fn waiting(number: u32, stays: &[Stay], ready: Instant) -> Option<Client> {
         let stay = stays.iter().find(|stay| stay.until.is_none_or(|until| ready < until))?;
         Some(Client { due: ready.max(stay.from), number, new: ready <= stay.from })
     }
 }
 
-/// One worker's part of a schedule: every so many-th arrival.
+/// One worker's part of a schedule: its turn of the arrivals.
 #[derive(Debug)]
 struct Walk {
     start: Instant,
     arrivals: DueTimes,
-    /// The other workers' arrivals between two of ours.
+    /// Number of the other workers' arrivals between two of ours.
     others: usize,
     next: Option<Instant>,
 }
@@ -114,45 +114,45 @@ struct Walk {
 pub(crate) enum Next {
     /// An arrival.
     Due(Arrival),
-    /// Nothing, until a request in flight is over or the load's time is.
+    /// Nothing, until a request in flight ends or the load's time does.
     Idle,
-    /// No arrival will come any more.
+    /// There are no more arrivals.
     Over(Over),
 }
 
-/// What ended a load that was carried out.
+/// What ended a load that was run completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// Its time.
+    /// Its time was up.
     Time,
-    /// The number of its requests.
+    /// The number of its requests was reached.
     Requests,
 }
 
-/// A number of requests that workers share. Counts those taken, so it also tells how many were.
+/// A number of requests that workers share. It counts those taken, so it also says how many were.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     taken: Arc<AtomicU64>,
     total: u64,
 }
 
-/// The part of a load that one of several workers carries out.
+/// The part of a load that one of several workers runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// From 0.
+    /// The worker's number, from 0.
     pub worker: usize,
-    /// Of how many, at least 1.
+    /// The number of workers, at least 1.
     pub workers: usize,
 }
 
-/// When the load begins, when it begins to count, when it ends.
+/// When the load begins, when measuring begins, and when the load ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Begin of the warmup, or of the load where there is none.
+    /// Start of the warmup, or of the load if there is none.
     pub start: Instant,
     /// Length of the warmup.
     pub warmup: Duration,
-    /// Length of what is measured, where time ends it.
+    /// Length of the measured time, if time ends the load.
     pub duration: Option<Duration>,
 }
 
@@ -169,11 +169,11 @@ impl Frame {
 }
 
 impl Share {
-    /// All of it.
+    /// The whole load.
     pub(crate) const WHOLE: Share = Share { worker: 0, workers: 1 };
 
-    /// What one of the workers of a part carries out. Those of all parts are one row of workers, in which
-    /// the parts take turns, however many workers each has.
+    /// The share of one worker of a part. The workers of all parts form one row, in which the parts
+    /// take turns, however many workers each has.
     pub(crate) fn of_part(part: Part, worker: usize, workers: usize) -> Share {
         let (index, of) = (part.index() as usize, part.of() as usize);
         Share { worker: index + of * worker, workers: of * workers }
@@ -186,14 +186,14 @@ impl Share {
 }
 
 impl Budget {
-    /// So many requests.
+    /// This many requests.
     pub(crate) fn new(total: u64) -> Budget {
         Budget { taken: Arc::default(), total }
     }
 
-    /// Takes one and tells how many were taken before; `None` when there is none left.
+    /// Takes one and returns how many were taken before; `None` if none is left.
     pub(crate) fn take(&self) -> Option<u64> {
-        // Only the count is shared, so no order with other memory is needed.
+        // Only the count is shared, so no ordering with other memory is needed.
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.total).then(|| n + 1))
             .ok()
@@ -224,9 +224,10 @@ impl Source {
         }
     }
 
-    /// The closed model: clients of which each is due again when it has thought after its last request was
-    /// over, until the budget of measured requests is used up. Those of the first stage's begin are
-    /// there from the begin of the warmup; where there are none, one is there for the warmup.
+    /// The closed model: each client is due again when it has thought after the end of its last
+    /// request, until the budget of measured requests is used up. The clients with which the first
+    /// stage begins are there from the start of the warmup; if there are none, one is there for the
+    /// warmup.
     pub(crate) fn closed(
         frame: Frame,
         clients: &Profile,
@@ -234,7 +235,7 @@ impl Source {
         budget: Budget,
         share: Share,
     ) -> Source {
-        // Client `k` is the worker's whose turn it is, whenever it comes and goes.
+        // Client `k` belongs to the worker whose turn it is, no matter when it comes and goes.
         let ours = |k: usize| (k % share.workers == share.worker).then_some(k / share.workers);
         let mut stays: Vec<Vec<Stay>> = Vec::new();
         let mut level = 0;
@@ -302,14 +303,14 @@ impl Source {
             },
         };
         if self.end.is_some_and(|end| due >= end) {
-            // A client in flight may yet be free before the end.
+            // A client in flight may still be free before the end.
             return Next::Idle;
         }
         Next::Due(Arrival { due, client, measured: due >= self.measured_from })
     }
 
-    /// Takes the arrival that [`Source::upcoming`] told of; none when there is none, or another worker
-    /// took the last of the budget meanwhile.
+    /// Takes the arrival that [`Source::upcoming`] returned; `None` if there is none, or another
+    /// worker has taken the last of the budget.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Arrival> {
         let Next::Due(mut arrival) = self.upcoming() else { return None };
         match &mut self.kind {
@@ -333,7 +334,7 @@ impl Source {
         Some(arrival)
     }
 
-    /// A request was over at `at`: in the closed model its client thinks, and is free.
+    /// A request ended at `at`: in the closed model its client thinks, and is then free.
     pub(crate) fn over(&mut self, arrival: Arrival, at: Instant) {
         if let Kind::Closed { free, stays, think_time, thought, share, .. } = &mut self.kind {
             let number = arrival.client as usize;
@@ -378,7 +379,7 @@ mod tests {
         Schedule::constant(rate, ArrivalProcess::Uniform).due_times(0, None)
     }
 
-    /// Due times in ms from the start, of an open source carried out to its end.
+    /// Due times in ms from the start, of an open source that runs to its end.
     fn due_ms(mut source: Source, start: Instant) -> Vec<(u128, bool)> {
         let mut all = Vec::new();
         while let Next::Due(arrival) = source.upcoming() {
@@ -422,7 +423,8 @@ mod tests {
         Profile::constant(count, None)
     }
 
-    /// Due times in ms of a closed source whose requests take no time and clients think for 100 ms.
+    /// Due times in ms of a closed source whose requests take no time and whose clients think for
+    /// 100 ms.
     fn closed_due_ms(clients: &Profile, duration: u64, share: Share) -> Vec<u128> {
         let frame = frame(0, Some(duration));
         let think = thinks(100);

@@ -28,7 +28,7 @@ enum Scripted {
     After(u64),
     TimeoutAfter(u64),
     Never,
-    /// Something comes in all the time, so there is always something to do.
+    /// Something arrives all the time, so there is always something to do.
     Endless,
     Refused,
 }
@@ -84,13 +84,13 @@ struct Log {
     dropped: Vec<u128>,
     released: Vec<u128>,
     finished: Vec<(u128, Outcome)>,
-    /// Step, from when it was due to when it was done, whether the iteration ends with it.
+    /// Step, time from being due to being done, whether the iteration ends with it.
     steps: Vec<(usize, u128, bool)>,
     response_ms: Vec<u128>,
     measured: u64,
     abandoned: u64,
     abandoned_at: u128,
-    /// When iterations could not go on, and the kind of their error.
+    /// When iterations could not continue, and the kind of their error.
     broken: Vec<(u128, &'static str)>,
 }
 
@@ -129,7 +129,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A load to simulate; what is left out does not limit.
+/// A load to simulate; omitted settings do not limit it.
 struct Simulation {
     rate: f64,
     duration: u64,
@@ -252,7 +252,7 @@ fn steps_that_pause(pauses: [Pause; 3]) -> Option<Chain> {
     chain(&pauses.map(step))
 }
 
-/// Two steps, of which one is repeated until an answer took more than 15 ms.
+/// Two steps, of which one is repeated until an answer takes more than 15 ms.
 fn steps_that_poll(polls: usize, at_most: u64) -> Option<Chain> {
     let until = "response.latency_ms > 15";
     let until = Assertion::compile(None, until, Percentage::ALL, &Context::default()).unwrap();
@@ -358,7 +358,7 @@ async fn a_pause_delays_the_next_step_and_is_part_of_no_latency() {
     let script = Script::new(|_| Scripted::After(10));
     let (log, ended) = simulate(load, script).await;
     assert_eq!(log.arrived, [0, 100]);
-    // The second iteration begins while the first pauses, which it does past the end of the load.
+    // The second iteration begins while the first pauses, beyond the end of the load.
     assert_eq!(log.released, [0, 60, 100, 160, 270, 370]);
     let mut steps = log.steps;
     steps.sort();

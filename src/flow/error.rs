@@ -1,4 +1,4 @@
-//! Why a Flow does not start.
+//! Why a Flow did not start.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::config::FlowProblem;
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
     /// The configuration has mistakes, see [`FlowConfig::problems`](super::FlowConfig::problems).
-    #[error("a Flow cannot be made of this: {}", list(.0))]
+    #[error("not a valid Flow: {}", list(.0))]
     Config(Vec<FlowProblem>),
     /// The port is in use, or this process may not listen on it.
     #[error("could not listen on {address}")]
@@ -44,10 +44,10 @@ pub enum TlsError {
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key do not go together, or are of a kind that is not supported.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("the certificate cannot be used")]
     Certificate(#[from] rustls::Error),
     /// The certificates of client authorities cannot be used.
-    #[error("the client authority cannot be used")]
+    #[error("the client CA cannot be used")]
     ClientAuthority(#[from] rustls::server::VerifierBuilderError),
 }

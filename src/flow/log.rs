@@ -10,17 +10,17 @@ use serde::Serialize;
 
 use crate::wire::Protocol;
 
-/// A file with a line of JSON for each request.
+/// A file with one line of JSON per request.
 ///
-/// Times are those of the system's monotonic clock in nanoseconds, which all processes of a machine
-/// share, so that a load generator's own can be compared with them.
+/// Times are nanoseconds of the system's monotonic clock, which all processes of a machine share, so they can
+/// be compared with a load generator's times.
 #[derive(Debug)]
 pub(super) struct Log {
-    /// Written through a buffer of fixed size; the rest comes when the Flow stops.
+    /// Written through a buffer of fixed size, which is flushed when the Flow stops.
     file: Mutex<BufWriter<File>>,
 }
 
-/// The moment at which all of a request was read.
+/// The moment at which a request had been read completely.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp(u64);
 

@@ -1,7 +1,7 @@
 //! A request on its way through the Flow.
 //!
-//! Parameters and Documents that nobody looks at are never decoded: they stay slices of the message they
-//! came in, and the answer is built around those slices.
+//! Parameters and Documents that are not needed are never decoded: they stay slices of the received message,
+//! and the answer is built around those slices.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -72,7 +72,7 @@ impl Parameters {
             return Ok(map);
         }
         let map = match &self.encoded {
-            // What the Python client sends when it is given none.
+            // What the Python client sends if it is given none.
             Some(bytes) if **bytes == *NO_RESULTS => {
                 Map::from_iter([(RESULTS.to_owned(), Map::new().into())])
             }
@@ -82,13 +82,13 @@ impl Parameters {
         Ok(self.read.get_or_init(|| map))
     }
 
-    /// A parameter. `None` also if the parameters are not decoded yet, as those of a client that gave none.
+    /// A parameter. Also `None` if the parameters are not decoded yet, as when a client gave none.
     pub(super) fn known(&self, key: &str) -> Option<&Value> {
         self.read.get().and_then(|map| map.get(key))
     }
 
-    /// The parameters as one Executor gets them: `{"indexer": {"k": 3}}` and `{"indexer__k": 3}`
-    /// reach `indexer` as `k`, and what is for others is left out.
+    /// The parameters as one Executor gets them: `{"indexer": {"k": 3}}` and `{"indexer__k": 3}` reach
+    /// `indexer` as `k`, and those for other Executors are left out.
     pub(super) fn of(&self, executor: &str) -> Result<Cow<'_, Map>, DecodeError> {
         let all = self.read()?;
         let specific =
@@ -142,7 +142,7 @@ impl Message {
         let raw = RawRequest::decode(bytes)?;
         let parameters = Parameters { encoded: Some(raw.parameters), read: OnceLock::new() };
         if parameters.encoded.as_ref().is_some_and(|bytes| **bytes != *NO_RESULTS) {
-            // A real gateway rejects invalid ones at once.
+            // A real gateway rejects invalid ones immediately.
             parameters.read()?;
         }
         Ok(Message {
@@ -172,7 +172,7 @@ impl Message {
         raw.encode()
     }
 
-    /// The same as data from which any form of message can be written.
+    /// Converts it to data from which any form of message can be written.
     pub(super) fn into_request(self, family: Family) -> Result<DataRequest, DecodeError> {
         let parameters = match self.parameters.read.into_inner() {
             Some(map) => map,
@@ -192,7 +192,7 @@ impl Message {
 }
 
 impl Docs {
-    /// Their number, without decoding them.
+    /// The number of Documents, without decoding them.
     pub(super) fn count(&self) -> usize {
         match self {
             Docs::Read(docs) => docs.len(),

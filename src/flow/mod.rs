@@ -1,4 +1,5 @@
-//! The embedded Flow: a gateway over three protocols and Executors with a behaviour, in this process.
+//! The embedded Flow: a gateway for three protocols, and Executors with configurable behaviour, in this
+//! process.
 
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ pub use theory::{Theory, TheoryError};
 use self::gateway::Server;
 pub(crate) use self::gateway::acceptor;
 
-/// What a Flow of this configuration tells of its endpoints' Documents to a client that asks over this
-/// protocol. Nothing is started.
+/// The schemas of its endpoints' Documents that a Flow with this configuration reports over this protocol.
+/// Nothing is started.
 pub(crate) fn schemas(config: &FlowConfig, protocol: Protocol) -> Schemas {
     match (Family::from(config.family), protocol) {
         (Family::V2, Protocol::Grpc | Protocol::Http) => {

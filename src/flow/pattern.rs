@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fancy_regex::{CompileError, Error, Regex, RegexBuilder};
 
-/// Maximum number of backtracking steps per match. Patterns come from outside, and names are short.
+/// Maximum number of backtracking steps per match. Patterns come from clients, and names are short.
 const BACKTRACKS_MAX: usize = 100_000;
 
 /// Maximum size of the compiled parts of a pattern that need no backtracking, in bytes.
@@ -21,7 +21,7 @@ pub enum PatternError {
     #[error("{}", words(.0))]
     Invalid(Error),
     /// Matching a name takes too many backtracking steps.
-    #[error("it takes more than {BACKTRACKS_MAX} steps back to match `{name}`")]
+    #[error("matching `{name}` takes more than {BACKTRACKS_MAX} backtracking steps")]
     TooSlow {
         /// The Executor's name.
         name: String,
@@ -42,7 +42,7 @@ impl Pattern {
     /// Whether a name begins with it.
     ///
     /// # Errors
-    /// When that takes too long to find out.
+    /// When matching takes too many steps.
     pub(super) fn is_match(&self, name: &str) -> Result<bool, PatternError> {
         // `find` returns the leftmost match: if one begins at the start of the name, it is this one.
         match self.0.find(name) {

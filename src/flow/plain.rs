@@ -101,7 +101,7 @@ fn plain_v1(doc: Fields<'_>) -> Option<()> {
         let field = field?;
         match (field.number, field.wire) {
             (1, _) if !id => id = !field.text()?.is_empty(),
-            // Empty content is no content, and of two contents the last counts.
+            // Empty content does not count, and of two contents the last does.
             (2..=4, WireType::LengthDelimited) if !content && !field.bytes.is_empty() => {
                 match field.number {
                     3 => plain_array(field.message()?, true)?,

@@ -1,4 +1,4 @@
-//! When an Executor finishes what arrives: a queue as pure arithmetic, without a clock.
+//! When an Executor finishes its requests: a queue as pure arithmetic, without a clock.
 //!
 //! Requests are served in the order they arrive by a fixed number of servers. The service
 //! time is known at arrival, and so is the departure: the server that is free first takes the request,
@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-/// A queue of one replica. Times count from the start of the Flow.
+/// The queue of one replica. Times count from the start of the Flow.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// Number of servers; `None` for no limit.
@@ -114,7 +114,7 @@ impl Standstill {
         (self.every - self.length) * periods + rest.min(self.every - self.length)
     }
 
-    /// When this much working time is over, seen from `now`.
+    /// The clock time at which this much working time has passed, seen from `now`.
     fn clock(self, working: Duration, now: Duration) -> Duration {
         let work = self.every - self.length;
         let (periods, rest) = self.divide(working, work);

@@ -1,5 +1,5 @@
-//! What queueing theory says of an Executor: mean and quantiles of its response time when requests
-//! arrive at random (a Poisson process), for the queues that have an exact solution.
+//! What queueing theory predicts for an Executor: mean and quantiles of its response time when requests
+//! arrive at random (a Poisson process), for queues that have an exact solution.
 //!
 //! Sources: Erlang's C formula for M/M/c; Pollaczek and Khinchine's for the mean of M/G/1; G. J.
 //! Franx, "A simple solution for the M/D/c waiting time distribution" (2001), whose terms are all
@@ -61,7 +61,7 @@ enum Distribution {
         servers: f64,
         waits: f64,
     },
-    /// M/D/1: arrival rate, service time, and the probability that at most this many wait.
+    /// M/D/1: arrival rate, service time, and for each number the probability that at most so many wait.
     Deterministic {
         arrivals: f64,
         service: f64,
@@ -91,7 +91,7 @@ impl Theory {
         }
         let own = |behaviour: &Behaviour| behaviour.service_time.is_some();
         if executor.default.iter().chain(executor.endpoints.values()).any(own) {
-            return Err(TheoryError::None("its endpoints have times of their own"));
+            return Err(TheoryError::None("its endpoints have separate service times"));
         }
         let service = match &executor.service_time {
             ServiceTime::PerDocument(_) => {
@@ -205,7 +205,7 @@ impl Service {
                 let time = time.as_secs_f64();
                 Service { mean: time, square: time * time, law: Distribution::Constant(time) }
             }
-            // These cases are handled before.
+            // The caller has already handled these cases.
             ServiceTime::PerDocument(_) | ServiceTime::Knee(_) => {
                 Service { mean: 0.0, square: 0.0, law: Distribution::Unknown }
             }
@@ -374,7 +374,7 @@ mod tests {
         let md1 = of(ServiceTime::Constant(ms(1)), Some(1), 800.0);
         near(Some(md1.mean), 3.0);
         near(md1.quantile(0.99), 11.3559);
-        // The chance not to wait at all is what is left of the load.
+        // The probability of not waiting is one minus the load.
         near(of(ServiceTime::Constant(ms(1)), Some(1), 400.0).quantile(0.59), 1.0);
         let mm4 = of(ServiceTime::Exponential(ms(10)), Some(4), 320.0);
         near(Some(mm4.mean), 17.455);

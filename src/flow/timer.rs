@@ -49,7 +49,7 @@ impl Timer {
         tokio::spawn(async move {
             let ticking = async {
                 match PreciseClock::new() {
-                    // The kernel's clock goes on while a test pauses tokio's.
+                    // The kernel's clock keeps running while a test pauses tokio's.
                     Ok(clock) if !is_paused() => of_task.tick(clock).await,
                     _ => of_task.tick(TokioClock).await,
                 }

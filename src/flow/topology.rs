@@ -21,17 +21,17 @@ pub(super) struct Topology {
     order: Vec<usize>,
     /// Whether the Executors form a simple chain.
     is_chain: bool,
-    /// Whether Documents are put back into the order in which they came.
+    /// Whether Documents are put back into their original order.
     sorts: bool,
     timeout_send: Option<Duration>,
-    /// Which fields Documents of endpoints may have that no Executor takes.
+    /// Which fields Documents may have at endpoints that no Executor serves.
     fields: Fields,
 }
 
 #[derive(Debug)]
 struct Node {
     executor: Executor,
-    /// How many others it waits for. An Executor that takes the request itself may have 0 or 1.
+    /// How many inputs it waits for, the request itself included.
     parts: usize,
     from_gateway: bool,
     /// The Executors that wait for it.
@@ -75,7 +75,7 @@ struct Part {
     parameters: Option<Map>,
 }
 
-/// What a request asks of every Executor.
+/// What a request asks every Executor to do.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     endpoint: Option<&'a str>,
@@ -148,7 +148,7 @@ impl Topology {
         self.executors().find_map(|executor| executor.fields(endpoint)).unwrap_or(&self.fields)
     }
 
-    /// The endpoints whose Documents have a schema of their own, and that schema. `/default` stands for the
+    /// The endpoints whose Documents have a custom schema, each with that schema. `/default` stands for the
     /// default endpoint.
     pub(super) fn own_schemas(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
         let default = self.has_default().then_some("/default");
@@ -156,7 +156,7 @@ impl Topology {
         endpoints.filter_map(|endpoint| Some((endpoint, &self.fields(endpoint).own()?.json)))
     }
 
-    /// What endpoint discovery tells of them.
+    /// These schemas as endpoint discovery reports them.
     pub(super) fn told_schemas(&self) -> Map {
         let schemas = self.own_schemas().map(|(endpoint, schema)| {
             let told = serde_json::json!({
@@ -187,7 +187,7 @@ impl Topology {
     fn network_error(&self, at: usize, timed_out: bool) -> NetworkError {
         NetworkError {
             executor: self.nodes[at].executor.name().to_owned(),
-            // Executors of a real Flow have ports; these have none that could be named.
+            // Executors of a real Flow have ports; these have none, so one is made up.
             address: format!("127.0.0.1:{}", 50_000 + at),
             timed_out,
         }
@@ -257,8 +257,8 @@ impl Topology {
         Ok(part)
     }
 
-    /// Executors start when all that they need has finished. The answer is that of the last one; an
-    /// exception goes straight there.
+    /// An Executor starts when all those it needs have finished. The answer is that of the last one; an
+    /// exception goes straight to the answer.
     async fn walk_graph(
         &self,
         part: Part,
@@ -281,7 +281,7 @@ impl Topology {
             }
         }
         let mut answer: Option<Part> = None;
-        // Executors that nobody waits for count with what they have done until now.
+        // Executors that do not lead to the answer contribute what they have finished by then.
         let mut awaited = counts.iter().filter(|counts| **counts).count();
         while awaited > 0
             && let Some((at, part, own)) = running.next().await

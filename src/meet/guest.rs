@@ -1,4 +1,4 @@
-//! Every part but the first: it looks for part 1, says who it is, and hears what to do.
+//! All parts but the first: each looks for part 1, identifies itself, and learns what to do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,35 +24,36 @@ use super::{
 use crate::client::{self, CallError, Channel, ClientConfig, TlsOptions};
 use crate::wire::{Protocol, Target};
 
-/// Messages on their way to part 1: seconds of pieces. A part that cannot tell what it measures is lost.
+/// Limit of unsent messages to part 1: seconds of pieces. A part that cannot report its
+/// measurements is lost.
 const UNSENT_MAX: usize = 1024;
 
-/// What part 1 said and nobody has looked at yet.
+/// Limit of events from part 1 that are not processed yet.
 const EVENTS_MAX: usize = 256;
 
-/// Exchanges at the start, one after the other, for the offset of the clocks.
+/// Exchanges at the start, one after the other, to measure the offset of the clocks.
 const FIRST_PROBES: usize = 10;
 
-/// What may come in between.
+/// Limit of messages that arrive in between.
 const EARLY_MAX: usize = 8;
 
-/// How long to wait before part 1 is looked for again.
+/// How long to wait before trying to reach part 1 again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// A part that was taken.
+/// A part that was accepted.
 #[derive(Debug)]
 pub struct Guest {
     host: HostLine,
-    /// One run after the other listens to them.
+    /// Each run in turn listens to them.
     events: Arc<AsyncMutex<mpsc::Receiver<FromHost>>>,
-    /// A run that begins, and nobody has taken; or that there are no more.
+    /// A run that begins and that nobody has taken yet; or that there are no more runs.
     next: Mutex<Option<Option<Start>>>,
-    /// Part 1 says nothing any more.
+    /// Part 1 sends nothing more.
     over: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
-/// What part 1 said, or what became of it. Times are of our own clock.
+/// What part 1 sent, or what happened to it. Times are on our own clock.
 #[derive(Debug)]
 pub(crate) enum FromHost {
     /// A run begins.
@@ -71,22 +72,22 @@ pub(crate) enum FromHost {
     Skip { scenario: usize, reason: String },
     /// A scenario ends before its time.
     End { scenario: usize, reason: String },
-    /// Somebody interrupted a part, and so all.
+    /// Somebody interrupted one part, and so all of them.
     Stop { abort: bool },
-    /// All end, because a part was lost.
+    /// All parts end, because one was lost.
     Halt { reason: String, grace: Duration },
     /// Part 1 was lost.
     Gone { reason: String, grace: Duration },
 }
 
-/// Where to say something to part 1. Cheap to clone; never waits.
+/// Sends messages to part 1. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct HostLine {
     out: mpsc::Sender<FromPart>,
     clock: Arc<Clock>,
 }
 
-/// Our own time, and what is known of that of part 1.
+/// Our own time, and what is known about part 1's.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
@@ -94,7 +95,7 @@ struct Clock {
 }
 
 impl Guest {
-    /// Looks for part 1 until it answers.
+    /// Tries to reach part 1 until it answers.
     pub(super) async fn join(
         place: &Place,
         own: &Identity,
@@ -121,17 +122,18 @@ impl Guest {
         }
     }
 
-    /// Where to say something to part 1.
+    /// The line for messages to part 1.
     pub(crate) fn host(&self) -> HostLine {
         self.host.clone()
     }
 
-    /// What part 1 says.
+    /// The events from part 1.
     pub(crate) fn events(&self) -> Arc<AsyncMutex<mpsc::Receiver<FromHost>>> {
         self.events.clone()
     }
 
-    /// Keeps what comes after a run that goes on here until that is asked for: `None`, nothing.
+    /// Keeps what follows a run that continues here, until it is asked for: the next run, or
+    /// `None` if there are no more.
     pub(crate) fn keep(&self, next: Option<Start>) {
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
     }
@@ -151,13 +153,13 @@ impl Guest {
         start
     }
 
-    /// Says that everything was told, and waits until part 1 has heard it.
+    /// Reports that everything was sent, and waits until part 1 has received it.
     pub(super) async fn close(&self) {
         const FAREWELL: Duration = Duration::from_secs(3);
         let heard = async {
             let done = from_part::Kind::Done(proto::Done {});
             if self.host.out.send(done.into()).await.is_ok() {
-                // The end of its side is its answer.
+                // Part 1 answers by ending its side.
                 self.over.cancelled().await;
             }
         };
@@ -165,7 +167,7 @@ impl Guest {
     }
 }
 
-/// How part 1 is reached.
+/// The client settings to reach part 1.
 fn config(place: &Place) -> ClientConfig {
     let target = Target {
         protocol: Protocol::Grpc,
@@ -175,12 +177,12 @@ fn config(place: &Place) -> ClientConfig {
         user_info: None,
     };
     let Tls { ca, cert, .. } = place.tls.clone().unwrap_or_default();
-    // A certificate that signs itself is one to trust.
+    // A self-signed certificate is trusted as such.
     let tls = TlsOptions { ca: ca.or(cert), ..TlsOptions::default() };
     ClientConfig { tls, connect_timeout: GREETING_MAX, ..ClientConfig::new(target) }
 }
 
-/// Why part 1 was not met.
+/// Why part 1 was not reached.
 enum Attempt {
     /// It may not be there yet.
     Again(String),
@@ -199,7 +201,7 @@ async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result
     greeted.unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))))
 }
 
-/// Introduces this part, and learns the time of part 1.
+/// Introduces this part, and learns part 1's time.
 async fn greet(
     place: &Place,
     own: &Identity,
@@ -231,7 +233,7 @@ async fn greet(
                 None => return Err(Attempt::Again("it ended the connection".into())),
                 Some(ToPart { kind: Some(to_part::Kind::Echo(echo)) }) => break clock.learn(echo),
                 Some(ToPart { kind: Some(to_part::Kind::Welcome(_)) }) => (),
-                // All were there with this one: that is for later.
+                // All parts were there with this one: to be processed later.
                 Some(message) if early.len() < EARLY_MAX => early.push(message),
                 Some(_) => return Err(Attempt::Again("it did not wait for an answer".into())),
             }
@@ -288,7 +290,7 @@ fn gone_of(of: u64, Gone { reason, silent }: Gone) -> FromHost {
     FromHost::Gone { reason, grace: grace_after(silent) }
 }
 
-/// Hands on what part 1 says until it says nothing any more.
+/// Passes on what part 1 sends until it sends nothing more.
 async fn hear(
     early: Vec<ToPart>,
     mut input: Streaming<ToPart>,
@@ -359,7 +361,7 @@ async fn hear(
 }
 
 impl HostLine {
-    /// This part could begin with a scenario.
+    /// This part is ready to begin a scenario.
     pub(crate) fn ready(&self, scenario: usize) {
         let round_trip = self.clock.offset().round_trip().as_nanos();
         self.say(from_part::Kind::Ready(proto::Ready {
@@ -373,7 +375,7 @@ impl HostLine {
         self.say(from_part::Kind::Stop(proto::Stop { abort }));
     }
 
-    /// Tells a line of the journal; whether there was room for it.
+    /// Sends a line of the journal; returns whether there was room for it.
     pub(crate) fn line(&self, line: Vec<u8>) -> bool {
         let line = Bytes::from(line);
         let count = line.len().div_ceil(PIECE_MAX).max(1);
@@ -387,7 +389,7 @@ impl HostLine {
         self.out.try_send(kind.into()).is_ok()
     }
 
-    /// Asks for the time again and again, which also says that we are there.
+    /// Asks for the time at intervals, which also shows that we are there.
     async fn probe(&self) -> Gone {
         let mut tick = interval(PROBE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -416,7 +418,7 @@ impl Clock {
         self.offset().learn(sent_ns, received_ns, answered_ns, self.now());
     }
 
-    /// The instant at which the clock of part 1 shows this; now, where that is before our own start.
+    /// The instant at which part 1's clock shows this; now, if that is before our own start.
     fn instant(&self, theirs: u64) -> Instant {
         let own = Duration::from_nanos(self.offset().own_ns(theirs));
         self.start.checked_add(own).unwrap_or_else(Instant::now)

@@ -1,4 +1,4 @@
-//! Part 1: it listens, takes those who belong to its load, and hears what they say.
+//! Part 1: it listens, accepts the parts that belong to its load, and receives what they send.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -34,30 +34,31 @@ use super::{
 use crate::flow::{TlsFiles, acceptor};
 use crate::wire::Protocol;
 
-/// Messages to one part that it has not read yet. Each is a few bytes, and there are two a second.
+/// Limit of messages to one part that it has not read yet. Each is a few bytes, and there are two a
+/// second.
 const UNREAD_MAX: usize = 256;
 
-/// What parts said and nobody has looked at yet. Beyond, they are not read.
+/// Limit of events from parts that are not processed yet. Beyond it, parts are not read.
 const EVENTS_MAX: usize = 1024;
 
-/// Part 1, once it listens.
+/// Part 1 while it listens.
 #[derive(Debug)]
 pub struct Host {
     guests: Guests,
-    /// One run after the other listens to them.
+    /// Each run in turn listens to them.
     events: Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>>,
     tasks: TaskTracker,
     place: Place,
-    /// Nobody may come any more.
+    /// No part is accepted any more.
     closed: CancellationToken,
-    /// Ends whatever is left.
+    /// Ends everything that is left.
     _abort: DropGuard,
 }
 
-/// What one of the others said, or what became of it.
+/// What another part sent, or what happened to it.
 #[derive(Debug)]
 pub(crate) enum FromGuest {
-    /// It could begin with a scenario.
+    /// It is ready to begin a scenario.
     Ready {
         scenario: usize,
         /// Its fastest exchange with us.
@@ -67,17 +68,17 @@ pub(crate) enum FromGuest {
     Line(Vec<u8>),
     /// Somebody interrupted it.
     Stop { abort: bool },
-    /// It has told everything.
+    /// It has sent everything.
     Done,
     /// It was lost.
     Gone {
         reason: String,
-        /// How long what is in flight may still take, if all end for it.
+        /// How long requests in flight may still take, if all parts end because of it.
         grace: Duration,
     },
 }
 
-/// Those who are there: where part 1 says what all are to do. Cheap to clone.
+/// The parts that are there: part 1 sends them what to do. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Guests(Arc<Door>);
 
@@ -85,10 +86,10 @@ pub(crate) struct Guests(Arc<Door>);
 struct Door {
     own: Identity,
     token: Token,
-    /// What times of part 1 count from.
+    /// The instant from which part 1 counts its times.
     start: Instant,
     book: Mutex<Book>,
-    /// Somebody came or went.
+    /// A part came or went.
     changed: watch::Sender<()>,
     events: mpsc::Sender<(u64, FromGuest)>,
 }
@@ -96,7 +97,7 @@ struct Door {
 #[derive(Debug, Default)]
 struct Book {
     seats: BTreeMap<u64, Seat>,
-    /// Nobody is taken any more.
+    /// No part is accepted any more.
     begun: bool,
 }
 
@@ -107,7 +108,7 @@ struct Seat {
     out: Option<Outbox>,
 }
 
-/// What ends the listening, and all connections.
+/// What ends listening and all connections.
 struct Ends {
     closed: CancellationToken,
     abort: CancellationToken,
@@ -116,7 +117,7 @@ struct Ends {
 type Outbox = mpsc::Sender<Result<ToPart, Status>>;
 
 impl Host {
-    /// Listens.
+    /// Starts listening.
     pub(super) async fn open(place: &Place, own: Identity) -> Result<Host, MeetError> {
         let tls = place.tls.as_ref().map(|tls| {
             let (Some(cert), Some(key)) = (tls.cert.clone(), tls.key.clone()) else {
@@ -153,8 +154,8 @@ impl Host {
         })
     }
 
-    /// Waits until all parts are there; from then on nobody else is taken. Those who may be missing are
-    /// told to be lost.
+    /// Waits until all parts are there; from then on no other is accepted. Parts that may be
+    /// missing are reported as lost.
     pub(super) async fn gather(
         self,
         told: &(dyn Fn(&Gathering) + Sync),
@@ -171,7 +172,7 @@ impl Host {
                 (false, true, Lost::Abort) => {
                     let wait = self.place.wait;
                     let error = MeetError::Missing { missing, of, wait };
-                    // Those who are there need not wait any longer.
+                    // The parts that are there need not wait any longer.
                     self.guests.halt(&error.to_string(), grace_after(Duration::ZERO));
                     self.close().await;
                     return Err(error);
@@ -182,12 +183,12 @@ impl Host {
         }
     }
 
-    /// Where to say something to the others.
+    /// The line for messages to the other parts.
     pub(crate) fn guests(&self) -> Guests {
         self.guests.clone()
     }
 
-    /// What the others say.
+    /// The events from the other parts.
     pub(crate) fn events(&self) -> Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>> {
         self.events.clone()
     }
@@ -197,20 +198,20 @@ impl Host {
         self.place.lost
     }
 
-    /// Lets those go who are still there, and listens no more.
+    /// Lets the parts that are still there go, and stops listening.
     pub(super) async fn close(&self) {
         const FAREWELL: Duration = Duration::from_secs(1);
         self.guests.all(to_part::Kind::Done(proto::Done {}));
         self.guests.0.book().seats.values_mut().for_each(|seat| seat.out = None);
         self.closed.cancel();
         self.tasks.close();
-        // What they were told last is on its way. Whoever has not gone by then is sent away.
+        // The last messages are on their way. Parts that have not gone by then are disconnected.
         let _ = timeout(FAREWELL, self.tasks.wait()).await;
     }
 }
 
-/// Listens where the others look for us: on that address if it is one of ours, and otherwise on all, for a
-/// name may stand for an address that others have of us.
+/// Listens where the others look for us: on that address if it is one of ours, and otherwise on
+/// all, because a name may stand for an address that only others use for us.
 async fn listen(place: &Place) -> io::Result<TcpListener> {
     let literal: Option<IpAddr> = place.host.parse().ok();
     let found: Vec<SocketAddr> = match tokio::net::lookup_host((&*place.host, place.port)).await {
@@ -232,7 +233,8 @@ async fn listen(place: &Place) -> io::Result<TcpListener> {
 }
 
 impl Guests {
-    /// Begins if all are there, or without those who are not if that is `enough`; gives who is missing.
+    /// Begins if all are there, or without the missing ones if that is `enough`; returns who is
+    /// missing.
     fn begin_with(&self, enough: bool) -> Vec<u64> {
         let mut book = self.0.book();
         let missing = |part: &u64| !book.seats.contains_key(part);
@@ -241,7 +243,7 @@ impl Guests {
         missing
     }
 
-    /// How many parts there are.
+    /// The number of parts.
     pub(crate) fn of(&self) -> u64 {
         self.0.own.part.of()
     }
@@ -276,7 +278,7 @@ impl Guests {
         self.all(to_part::Kind::Rest(proto::Rest {}));
     }
 
-    /// Those who are not there, and why.
+    /// The missing parts, and why they are missing.
     pub(crate) fn gone(&self) -> Vec<(u64, &'static str)> {
         let book = self.0.book();
         let why = |part: u64| match book.seats.get(&part) {
@@ -305,12 +307,12 @@ impl Guests {
         self.all(to_part::Kind::End(proto::End { scenario, reason }));
     }
 
-    /// Somebody interrupted a part, and so all.
+    /// Somebody interrupted one part, and so all of them.
     pub(crate) fn stop(&self, abort: bool) {
         self.all(to_part::Kind::Stop(proto::Stop { abort }));
     }
 
-    /// All end, because a part was lost.
+    /// All parts end, because one was lost.
     pub(crate) fn halt(&self, reason: &str, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         self.all(to_part::Kind::Halt(proto::Halt { reason: cut(reason), grace_ms }));
@@ -319,7 +321,7 @@ impl Guests {
     fn all(&self, kind: to_part::Kind) {
         let message = ToPart::from(kind);
         for seat in self.0.book().seats.values_mut() {
-            // One that reads nothing is found out by the silence that follows.
+            // A part that reads nothing is detected by the silence that follows.
             let told =
                 seat.out.as_ref().is_none_or(|out| out.try_send(Ok(message.clone())).is_ok());
             if !told {
@@ -420,7 +422,7 @@ impl Door {
         grpc.streaming(Join { door: self, known }, request).await
     }
 
-    /// Takes a part, or says why not.
+    /// Accepts a part, or returns why not.
     async fn join(
         self: Arc<Door>,
         request: Request<Streaming<FromPart>>,
@@ -443,7 +445,7 @@ impl Door {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
-    /// Gives a part its seat, or a reason.
+    /// Gives a part its seat, or returns a reason.
     fn seat(&self, hello: &proto::Hello, out: Outbox) -> Result<(), Refusal> {
         self.own.admit(hello)?;
         let (number, of) = (hello.number, self.own.part.of());
@@ -460,13 +462,13 @@ impl Door {
             None if book.begun => return Err(Refusal::Begun),
             None => (),
         }
-        // There is room: it is the first message.
+        // There is room, because it is the first message.
         let _ = out.try_send(Ok(to_part::Kind::Welcome(proto::Welcome {}).into()));
         book.seats.insert(number, Seat { member: hello.into(), out: Some(out) });
         Ok(())
     }
 
-    /// Hears what a part says until it is gone.
+    /// Receives what a part sends until it is gone.
     async fn hear(self: Arc<Door>, part: u64, input: Streaming<FromPart>, out: Outbox) {
         let heard = self.listen_to(part, input, out).await;
         {
@@ -493,7 +495,7 @@ impl Door {
         self.changed.send_replace(());
     }
 
-    /// Hands on what a part says; how long it was silent where it was lost.
+    /// Passes on what a part sends; if it was lost, returns how long it had been silent.
     async fn listen_to(
         &self,
         part: u64,
@@ -549,7 +551,7 @@ impl Door {
     }
 }
 
-/// The one method.
+/// The service's only method.
 struct Join {
     door: Arc<Door>,
     known: Arc<AtomicBool>,

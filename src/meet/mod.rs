@@ -1,10 +1,11 @@
-//! Where the parts of a load meet: part 1 listens, the others connect to it. It carries who is there, when all
-//! begin, what each measured, and who is gone; what that means for a run, `run/` knows.
+//! Where the parts of a load meet: part 1 listens, the others connect to it. Messages say who is
+//! there, when all begin, what each measured, and who is gone; `run/` knows what that means for a
+//! run.
 //!
-//! A part has one call of the service in `proto/meet.proto` for the whole run. Twice a second it asks part 1 for
-//! its time, which keeps the call alive as well: a side that hears nothing for [`SILENCE_MAX`] takes the other
-//! for lost. Nothing here is on the path of a request, and nothing waits without a bound: a side that cannot
-//! take what comes is lost, too.
+//! A part makes one call to the service in `proto/meet.proto` for the whole run. Twice a second it
+//! asks part 1 for its time, which also keeps the call alive: a side that receives nothing for
+//! [`SILENCE_MAX`] considers the other lost. Nothing here is on the path of a request, and nothing
+//! waits without a limit: a side that cannot keep up with what it receives is lost, too.
 
 mod guest;
 mod host;
@@ -34,14 +35,14 @@ use crate::random::Key;
 use crate::units::{Part, same_secret};
 use refusal::Refusal;
 
-/// A part that says nothing for so long is lost. More than a machine stands still now and then, and little
+/// A part that is silent for this long is lost. Longer than machines stall now and then, and short
 /// enough for all to end within five seconds.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// How long all may take to end once a part is lost, that silence included.
+/// How long all parts may take to end once one is lost, including that silence.
 const END_MAX: Duration = Duration::from_millis(4500);
 
-/// How long what is in flight may take at least when all end.
+/// How long requests in flight may take at least when all parts end.
 const GRACE_MIN: Duration = Duration::from_millis(500);
 
 /// How often a part asks for the time.
@@ -50,13 +51,13 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How long a peer may take for TLS, its greeting, and its farewell.
 const GREETING_MAX: Duration = Duration::from_secs(10);
 
-/// The largest message, with room for what surrounds a piece.
+/// The largest message: a piece and what surrounds it.
 const MESSAGE_MAX: usize = PIECE_MAX + (64 << 10);
 
 /// The largest piece of a line.
 const PIECE_MAX: usize = 64 << 10;
 
-/// The longest line of a journal that a part may tell: a second of all its threads.
+/// The longest line of a journal that a part may send: a second of all its threads.
 const LINE_MAX: usize = 16 << 20;
 
 /// The longest text in a message, in bytes.
@@ -69,24 +70,24 @@ pub struct Place {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// What all parts know and nobody else.
+    /// The secret that all parts know and nobody else.
     pub token: Token,
-    /// Encrypts what is said, where there is any.
+    /// Encrypts the connections, if it is set.
     pub tls: Option<Tls>,
-    /// How long to wait until all are there.
+    /// How long to wait until all parts are there.
     pub wait: Duration,
     /// What to do when a part is lost.
     pub lost: Lost,
 }
 
-/// What all parts of a load know. Never shown.
+/// The secret of all parts of a load. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// The PEM files of the meeting point, as those of a Flow.
+/// The PEM files of the meeting point, like those of a Flow.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// What the others trust besides the system's certificates.
+    /// Certificates that the others trust in addition to the system's.
     pub ca: Option<PathBuf>,
     /// The certificate of part 1.
     pub cert: Option<PathBuf>,
@@ -97,14 +98,14 @@ pub struct Tls {
 /// What to do when a part is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lost {
-    /// All others end.
+    /// All other parts end.
     #[default]
     Abort,
-    /// They go on, and the result says so.
+    /// They continue, and the result says so.
     Note,
 }
 
-/// Neither of the two words.
+/// Neither `abort` nor `note`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected `abort` or `note`, found `{0}`")]
 pub struct NoLost(String);
@@ -121,10 +122,11 @@ impl FromStr for Lost {
     }
 }
 
-/// Who a part is, and what it is about to do. All but the machine must be the same in all parts.
+/// Who a part is, and what it is about to do. Everything but the machine must be the same in all
+/// parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Which part.
+    /// Its number, and the number of parts.
     pub part: Part,
     /// The command, such as `run`.
     pub command: &'static str,
@@ -132,7 +134,7 @@ pub struct Identity {
     pub suite: String,
     /// Its seed.
     pub seed: u64,
-    /// Of everything that the plan says.
+    /// Digest of everything in the plan.
     pub digest: u64,
     /// Its machine.
     pub member: Member,
@@ -141,53 +143,54 @@ pub struct Identity {
 /// The machine of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Its name, where it has one.
+    /// Its name, if it has one.
     pub host: Option<String>,
-    /// Its processors.
+    /// Number of its processors.
     pub cores: usize,
     /// When the part was started, by its own clock.
     pub started_at: Timestamp,
-    /// The state of that clock, where it is known.
+    /// The state of that clock, if it is known.
     pub clock: Option<SystemClock>,
 }
 
-/// What a system says of its clock.
+/// What a system reports about its clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SystemClock {
-    /// Whether it is kept in step with others.
+    /// Whether it is synchronized with other clocks.
     pub synchronised: bool,
-    /// How wrong it may be at most.
+    /// Its maximum error.
     pub error: Duration,
 }
 
-/// How far those who gather are.
+/// The progress of gathering the parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gathering {
-    /// Part 1 waits for these.
+    /// Part 1 waits for these parts.
     Waiting {
         /// Their numbers.
         missing: Vec<u64>,
-        /// How many parts there are.
+        /// Number of parts.
         of: u64,
     },
     /// Part 1 has not answered yet.
     Calling {
-        /// Where it is looked for.
+        /// The address at which it is expected.
         address: String,
     },
 }
 
-/// A meeting where all are, for one run or several. Cheap to clone; ends with the last clone.
+/// A meeting with all parts present, for one run or several. Cheap to clone; ends with the last
+/// clone.
 #[derive(Clone, Debug)]
 pub enum Meeting {
     /// This is part 1.
     Host(Arc<Host>),
-    /// This is another one.
+    /// This is another part.
     Guest(Arc<Guest>),
 }
 
 impl Meeting {
-    /// Takes leave of the others, once everything was told.
+    /// Says goodbye to the others, once everything was sent.
     pub async fn close(&self) {
         match self {
             Meeting::Host(host) => host.close().await,
@@ -201,7 +204,7 @@ impl Meeting {
 pub(crate) struct Start {
     /// When its load begins, if a time is set.
     pub(crate) at: Option<Instant>,
-    /// Which of the plans of the command it carries out.
+    /// Which of the command's plans it runs.
     pub(crate) plan: usize,
     /// Part 1 says which scenario runs when, and under which load.
     pub(crate) trials: bool,
@@ -213,7 +216,7 @@ pub enum MeetError {
     /// Part 1 cannot listen there.
     #[error("could not listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
         /// The system's error.
         #[source]
@@ -222,48 +225,48 @@ pub enum MeetError {
     /// TLS of part 1 cannot be set up.
     #[error("the meeting point cannot use TLS")]
     Tls(#[from] TlsError),
-    /// TLS is asked for, and part 1 has no certificate or no key.
+    /// TLS is required, but part 1 has no certificate or no key.
     #[error("part 1 needs a certificate and its key for TLS")]
     NoCertificate,
-    /// An option of the others cannot be used.
+    /// A TLS option of the other parts is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Some did not come.
+    /// Some parts did not come.
     #[error("{} of {of} did not come within {wait:?}", parts(missing))]
     Missing {
         /// Their numbers.
         missing: Vec<u64>,
-        /// How many parts there are.
+        /// Number of parts.
         of: u64,
-        /// How long they were waited for.
+        /// How long part 1 waited for them.
         wait: Duration,
     },
     /// Part 1 did not answer.
     #[error("part 1 did not answer at {address} within {wait:?}: {reason}")]
     NoAnswer {
-        /// Where it was looked for.
+        /// The address at which it was expected.
         address: String,
-        /// How long.
+        /// How long it was tried.
         wait: Duration,
-        /// What came of the last attempt.
+        /// The result of the last attempt.
         reason: String,
     },
-    /// What listens there shows another certificate, or speaks no TLS.
+    /// The server there shows another certificate, or speaks no TLS.
     #[error(transparent)]
     NotTrusted(CallError),
-    /// Part 1 does not take this one.
+    /// Part 1 does not accept this part.
     #[error("part 1 refused this part: {0}")]
     Refused(String),
-    /// All were there, or not, and then it did not begin.
+    /// The load did not begin, whether or not all parts were there.
     #[error("the load did not begin: {0}")]
     Ended(String),
 }
 
 impl Token {
-    /// The fewest characters of a token: whoever guesses it sends what is taken for a part's figures.
+    /// Minimum length of a token: whoever guesses it can send figures as if it were a part.
     pub const LENGTH_MIN: usize = 16;
 
-    /// A token; `None` when it is too short, or has characters that no header may have.
+    /// A token; `None` if it is too short, or has characters that a header may not have.
     pub fn new(text: String) -> Option<Token> {
         let fits = (Token::LENGTH_MIN..=1024).contains(&text.len());
         (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(Token(text))
@@ -273,7 +276,7 @@ impl Token {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether a header has it.
+    /// Whether a header contains it.
     fn is_in(&self, header: &[u8]) -> bool {
         same_secret(header, self.header().as_bytes())
     }
@@ -312,7 +315,7 @@ fn parts(numbers: &[u64]) -> String {
 }
 
 impl Place {
-    /// `host:port`, as it is written in an address.
+    /// `host:port`, as in an address.
     fn address(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]:{}", self.host, self.port),
@@ -320,10 +323,11 @@ impl Place {
         }
     }
 
-    /// Meets the other parts, and waits until all are there. `told` hears of whom it waits for.
+    /// Meets the other parts, and waits until all are there. `told` is called with the parts it
+    /// waits for.
     ///
     /// # Errors
-    /// When they do not come in time, or this part is not one of them.
+    /// When they do not come in time, or this part does not belong to them.
     pub async fn meet(
         &self,
         own: Identity,
@@ -340,12 +344,12 @@ impl Place {
 }
 
 impl Identity {
-    /// Who a process is that carries out a plan.
+    /// The identity of a process that runs a plan.
     pub fn new(command: &'static str, plan: &Plan, member: Member) -> Identity {
         let names = plan.scenarios.iter().map(|scenario| scenario.name.as_str());
         let mut resolved = plan.resolved();
         without_folders(&mut resolved);
-        // Each machine may have secrets of its own.
+        // Secrets may differ between machines.
         let resolved = resolved.to_string();
         let key = Key::new(plan.seed).part(&plan.secrets.mask(&resolved));
         let key = names.fold(key, Key::part);
@@ -354,13 +358,13 @@ impl Identity {
             command,
             suite: plan.secrets.mask(&plan.name).into_owned(),
             seed: plan.seed,
-            // Against mistakes, not against people: those have the token.
+            // Protects against mistakes, not against attackers: the token does that.
             digest: key.below(u64::MAX),
             member,
         }
     }
 
-    /// Refuses a part that is of another load.
+    /// Refuses a part of another load.
     fn admit(&self, other: &proto::Hello) -> Result<(), Refusal> {
         let own = env!("CARGO_PKG_VERSION");
         if other.version != own {
@@ -418,12 +422,12 @@ impl From<&proto::Hello> for Member {
     }
 }
 
-/// How long what is in flight may take when all end because of a part that was silent for so long.
+/// How long requests in flight may take when all parts end because one was silent for this long.
 fn grace_after(silent: Duration) -> Duration {
     END_MAX.saturating_sub(silent).max(GRACE_MIN)
 }
 
-/// A text that fits into a message.
+/// A text cut to fit into a message.
 fn cut(text: &str) -> String {
     let end =
         text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= TEXT_MAX);

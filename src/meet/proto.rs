@@ -4,7 +4,7 @@
 
 include!(concat!(env!("OUT_DIR"), "/meet/flowbench.meet.rs"));
 
-/// The one method.
+/// The service's only method.
 pub(super) const JOIN: &str = "/flowbench.meet.Meeting/Join";
 
 impl From<from_part::Kind> for FromPart {

@@ -1,8 +1,9 @@
-//! Why part 1 does not take a part.
+//! Why part 1 does not accept a part.
 
 use tonic::Status;
 
-/// Why a part is not taken. It is told in words, since one of another version knows no others.
+/// Why a part is not accepted. It is sent as text, because another version would know no other
+/// reasons.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("its token is not that of part 1")]

@@ -1,8 +1,8 @@
-//! What a Flow tells of itself under load, as thresholds name it: `server.indexer.pending`.
+//! What a Flow reports about itself under load, as named in thresholds: `server.indexer.pending`.
 
 use super::MetricUnit;
 
-/// A figure of a place in the Flow, by its own metrics.
+/// A figure about a place in the Flow, from the Flow's own metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerMetric {
     /// `indexer`, `indexer/rep-0` for one replica, `processes`, or the name of a metric or query.
@@ -13,7 +13,7 @@ pub struct ServerMetric {
     pub highest: bool,
 }
 
-/// What is measured of a place.
+/// What is measured at a place.
 #[derive(
     Clone,
     Copy,
@@ -60,7 +60,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    /// All that have a name after that of their place.
+    /// All figures that are written with a name after their place.
     pub const NAMED: [(&'static str, Figure); 13] = [
         ("rate", Figure::Rate),
         ("mean", Figure::Mean),
@@ -93,14 +93,14 @@ impl Figure {
     }
 }
 
-/// What comes before every such metric.
+/// The prefix of every such metric.
 pub(super) const PREFIX: &str = "server.";
 
-/// What comes after it for the highest second.
+/// The suffix for the highest second.
 const HIGHEST: &str = ".max";
 
-/// Reads the text of a metric; `None`: it is none of these. `is_measure`: whether a word is a measure of
-/// requests, as `p99` is, which a step may have that is named `server`.
+/// Parses the text of a metric; `None` if it is not a server metric. `is_measure` tells whether a word is a
+/// measure of requests, such as `p99`, which may belong to a step named `server`.
 pub(super) fn parse(text: &str, is_measure: impl Fn(&str) -> bool) -> Option<ServerMetric> {
     let rest = text.strip_prefix(PREFIX)?;
     let (rest, highest) = match rest.strip_suffix(HIGHEST) {

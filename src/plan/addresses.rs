@@ -1,4 +1,4 @@
-//! Data sets at addresses: downloaded before a plan is made, which then reads files as any other.
+//! Data sets at addresses: downloaded before the plan is made, which then reads them like any other file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ const DATA_SETS: [&str; 3] = ["jsonl", "csv", "docarray"];
 /// What was downloaded, and where it is kept.
 struct Downloads<'a> {
     folder: &'a Path,
-    /// The files by their addresses; `None`: it could not be had, which was told.
+    /// The files by their addresses; `None` if the download failed, which has been reported.
     had: HashMap<String, Option<PathBuf>>,
     problems: Vec<Problem>,
     /// Names and passwords in addresses, which are not shown.
     secrets: Secrets,
 }
 
-/// Downloads the data sets of a suite that are given as addresses (`http://` or `https://`) into `folder`, where
-/// they are kept, and has the suite read those files. Each is asked for once, and is loaded again only if its
-/// server says that it has changed. Waits for the network.
+/// Downloads the data sets of a suite that are given as addresses (`http://` or `https://`) into `folder`,
+/// where they are kept, and makes the suite read those files. Each is requested once, and downloaded again only
+/// if its server says that it has changed. Waits for the network.
 ///
-/// What cannot be had is a problem that comes out of [`super::resolve`].
+/// A failed download is a problem that [`super::resolve`] returns.
 pub fn download(suite: &mut LoadedSuite, folder: &Path) {
     let secrets = suite.secrets.clone();
     let mut downloads = Downloads { folder, had: HashMap::new(), problems: Vec::new(), secrets };
@@ -39,7 +39,7 @@ pub fn download(suite: &mut LoadedSuite, folder: &Path) {
 }
 
 impl Downloads<'_> {
-    /// Of a scenario, a step, or a choice of steps.
+    /// For a scenario, a step, or a choice of steps.
     fn of_step(&mut self, node: &mut Node) {
         let Value::Map(entries) = &mut node.value else { return };
         for entry in entries {
@@ -82,7 +82,9 @@ impl Downloads<'_> {
 fn problem(place: Place, address: &str, error: &DownloadError) -> Problem {
     let problem = Problem::at(place, format!("could not download `{address}`: {error}"));
     match error {
-        DownloadError::Write { .. } => problem.help("say where with `FLOWBENCH_CACHE`"),
+        DownloadError::Write { .. } => {
+            problem.help("set the folder for downloads with `FLOWBENCH_CACHE`")
+        }
         _ => problem.help("or download it yourself, and give the path of the file"),
     }
 }

@@ -1,4 +1,4 @@
-//! A Flow's YAML with some of its values replaced: everything else in it stays as it is written.
+//! A Flow's YAML with some of its values replaced; the rest stays as written.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use crate::source::{Node, Problem, Problems, Sources, Spot, Value};
 use crate::text;
 use crate::wire::{Map, Protocol};
 
-/// Reads the file that a flow `uses` and sets what it is to set. Where the flow has no address, it gets
-/// those of the file. `None`: it has problems.
+/// Reads the file that a flow `uses` and sets the values in `set`. A flow without an address gets the addresses
+/// in the file. `None` if there are problems.
 pub(super) fn read(
     given: &mut scenario::Flow,
     at: Spot<'_>,
@@ -33,7 +33,7 @@ pub(super) fn read(
     let before = problems.len();
     let changed = changed(&shown, text, &set, at, problems);
     let text = changed.filter(|_| problems.len() == before)?;
-    // The command has our environment, too.
+    // The command inherits our environment, too.
     let env = |name: &str| {
         let own = given.env.as_ref().and_then(|env| env.get(name)).map(|value| value.0.as_str());
         own.or_else(|| named.context.env(name)).map(str::to_owned)
@@ -69,7 +69,7 @@ pub(super) fn read(
     Some(FlowFile { path, set, text, is_deployment, executors })
 }
 
-/// The text of a Flow's YAML with values set; `None`: it is no YAML.
+/// The text of a Flow's YAML with the values set; `None` if it is not YAML.
 fn changed(
     name: &str,
     text: String,
@@ -137,11 +137,11 @@ fn changed(
             changed.replace_range(range, &value);
         }
     }
-    // An alias, or a text over several lines, stands elsewhere than its value.
+    // The position of an alias or of a multi-line string is not that of its value.
     let as_meant = parsed(&changed).is_ok_and(|node| node.to_json() == expected);
     if !as_meant && !set.is_empty() && problems.is_empty() {
         let message = format!(
-            "the values cannot be set in `{name}`: write them on a line of their own, without anchors"
+            "the values cannot be set in `{name}`: write each on a separate line, without anchors"
         );
         at.key("set").problem(problems, message, |problem| problem);
         return None;
@@ -149,15 +149,15 @@ fn changed(
     Some(changed)
 }
 
-/// What a path asks for that is not there.
+/// A path that leads nowhere.
 struct Lacking {
-    /// The part of the path that is there.
+    /// The part of the path that exists.
     up_to: String,
     key: String,
     known: Vec<String>,
 }
 
-/// A value by its path: keys of maps, and names or indices of items of lists. With its JSON pointer.
+/// The value at a path (keys of maps, names or indices of list items), with its JSON pointer.
 fn find<'a>(root: &'a Node, path: &str) -> Result<(&'a Node, String), Lacking> {
     let (mut node, mut pointer, mut up_to) = (root, String::new(), String::new());
     for key in path.split('.') {
@@ -198,13 +198,13 @@ fn first(name: &str, problems: &Problems) -> String {
 }
 
 impl FlowFile {
-    /// What starts it unless a `command` does: `--uses` and the file come after it.
+    /// The command that starts it unless the flow has a `command`: `--uses` and the file are appended.
     pub(super) fn command(&self) -> Vec<String> {
         let kind = if self.is_deployment { "deployment" } else { "flow" };
         vec!["jina".into(), kind.into()]
     }
 
-    /// Its values as they were set.
+    /// The values that were set.
     pub(super) fn show(&self) -> Map {
         let mut map = Map::new();
         map.insert("uses".into(), self.path.display().to_string().into());
@@ -269,8 +269,7 @@ mod tests {
             (
                 "other.port",
                 2.into(),
-                "the values cannot be set in `flow.yml`: write them on a line of their own, without \
-                 anchors",
+                "the values cannot be set in `flow.yml`: write each on a separate line, without anchors",
             ),
         ] {
             assert_eq!(set(text, &[(path, value)]), Err(said.into()), "{path}");

@@ -14,30 +14,30 @@ use crate::source::{Node, Problem, Sources, Spot};
 use crate::units::{ByteSize, Span};
 use crate::wire::{Address, Family, Map, Protocol, Target, TargetError};
 
-/// How long a started Flow may take until it answers, unless set.
+/// How long a started Flow may take to answer, unless set.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The smallest bound on a response that lets the smallest responses in.
+/// The smallest response limit that admits the smallest responses.
 const RESPONSE_BYTES_MIN: u64 = 1024;
 
 /// Below this hardly any Flow could be measured.
 const RESPONSE_MEMORY_MIN: u64 = 1 << 20;
 
-/// Flows that commands start for the combinations of a matrix; each takes at least some seconds.
+/// The most Flows that commands may start for the combinations of a matrix; each takes at least some seconds.
 const STARTS_MAX: usize = 100;
 
-/// The Flows of a suite, with the protocols that its scenarios ask of each.
+/// The Flows of a suite, with the protocols that its scenarios use for each.
 pub(super) struct Flows<'a> {
     declared: Vec<Declared<'a>>,
     drafts: Vec<Draft<'a>>,
 }
 
-/// A Flow as the suite has it.
+/// A Flow as the suite declares it.
 struct Declared<'a> {
-    // None: the embedded Flow of a suite that names none.
+    // `None`: the embedded Flow of a suite that declares no Flow.
     named: Option<&'a Named>,
-    // What it is for each combination of a matrix: as read, and the index of the draft. One without a
-    // matrix is there from the beginning.
+    // One entry per combination of a matrix: the flow's text as read, and the index of its draft. A Flow that
+    // does not depend on a matrix has its entry from the start.
     drafts: Vec<(String, usize)>,
 }
 
@@ -47,11 +47,11 @@ struct Draft<'a> {
     matrix: Map,
     named: Option<&'a Named>,
     node: Option<Node>,
-    // None: it has problems.
+    // `None` if it has problems.
     given: Option<scenario::Flow>,
     // The file it uses.
     file: Option<FlowFile>,
-    // What scenarios ask for, in the order they ask.
+    // The protocols that scenarios use, in the order they ask for them.
     protocols: Vec<Protocol>,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Flows<'a> {
         read
     }
 
-    /// What a declared Flow is for a combination of a matrix.
+    /// The draft of a declared Flow for one combination of a matrix.
     fn draft(&mut self, declared: usize, matrix: &Map, problems: &mut Vec<Problem>) -> usize {
         let Declared { named, drafts } = &mut self.declared[declared];
         let named = match (named, drafts.as_slice()) {
@@ -99,13 +99,13 @@ impl<'a> Flows<'a> {
         self.drafts.len() - 1
     }
 
-    /// The Flows that are one for each combination of a matrix: their indices, in the order of their use.
+    /// The Flows that differ for each combination of a matrix: their indices, in the order of use.
     pub(super) fn of_matrices(&self) -> impl Iterator<Item = Vec<usize>> {
         let several = self.declared.iter().filter(|declared| declared.drafts.len() > 1);
         several.map(|declared| declared.drafts.iter().map(|(_, index)| *index).collect())
     }
 
-    /// The Flow of a scenario and the protocol it is reached over.
+    /// The Flow of a scenario and the protocol used to reach it.
     pub(super) fn choose(
         &mut self,
         name: Option<&str>,
@@ -157,7 +157,7 @@ impl<'a> Flows<'a> {
             let over: Vec<String> = offered.iter().map(Protocol::to_string).collect();
             let help = match draft.given.as_ref().map(|given| given.host.is_some()) {
                 Some(true) => format!(
-                    "its `host` says {}; give it `hosts: {{grpc: …, http: …}}` for more",
+                    "its `host` says {}; for more protocols, give it `hosts: {{grpc: …, http: …}}`",
                     over.join(", ")
                 ),
                 _ => format!("it is reached over {}", over.join(", ")),
@@ -171,7 +171,7 @@ impl<'a> Flows<'a> {
         (index, protocol)
     }
 
-    /// The family of a Flow, where the suite says it.
+    /// The family of a Flow, if the suite states it.
     pub(super) fn family(&self, flow: usize) -> Option<Family> {
         let draft = &self.drafts[flow];
         let Some(given) = &draft.given else {
@@ -185,7 +185,7 @@ impl<'a> Flows<'a> {
         }
     }
 
-    /// Whether a Flow is embedded and of this family.
+    /// Whether a Flow is embedded and belongs to this family.
     pub(super) fn embeds(&self, flow: usize, family: Family) -> bool {
         let draft = &self.drafts[flow];
         match &draft.given {
@@ -205,14 +205,14 @@ impl<'a> Flows<'a> {
         }
     }
 
-    /// The same, and those of a Flow whose file is known.
+    /// Like `executors`, plus those of a Flow whose file is known.
     pub(super) fn executors_or_those_of_its_file(&self, flow: usize) -> Option<Vec<String>> {
         let file = || self.drafts[flow].file.as_ref();
         let names = |file: &FlowFile| file.executors.iter().map(|(name, _)| name.clone()).collect();
         self.executors(flow).or_else(|| file().map(names))
     }
 
-    /// Which of the metrics that a Flow tells of itself there will be; `None`: there are none.
+    /// The server metrics that will be collected for a Flow; `None` if none are.
     pub(super) fn watched(&self, flow: usize) -> Option<Vec<String>> {
         let given = self.drafts[flow].given.as_ref()?;
         let mut named: Vec<String> = Vec::new();
@@ -243,7 +243,7 @@ impl<'a> Flows<'a> {
     }
 }
 
-/// Tells of keys that do not go together.
+/// Reports keys that exclude each other.
 fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
     let remote = [
         ("host", given.host.is_some()),
@@ -280,9 +280,9 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         for (key, _) in remote.into_iter().chain(of_commands).filter(|(_, given)| *given) {
             at.name(key).problem(
                 problems,
-                format!("`{key}` has no meaning for a Flow that is `embedded`"),
+                format!("`{key}` does not apply to an `embedded` Flow"),
                 |problem| match key {
-                    "family" | "tls" => problem.help(format!("put `{key}` inside of `embedded`")),
+                    "family" | "tls" => problem.help(format!("put `{key}` inside `embedded`")),
                     _ => problem,
                 },
             );
@@ -294,9 +294,11 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         at.problem(problems, "a flow needs `embedded`, or an address such as `host`", |problem| {
             match (&given.uses, &given.command) {
                 (Some(_), _) => {
-                    problem.help("the file that it `uses` does not say for sure where it is")
+                    problem.help("the file that it `uses` does not determine its address")
                 }
-                (None, Some(_)) => problem.help("what the command starts is reached there"),
+                (None, Some(_)) => {
+                    problem.help("set the address of the Flow that the command starts")
+                }
                 (None, None) => problem,
             }
         });
@@ -334,7 +336,7 @@ fn check(given: &scenario::Flow, at: Spot<'_>, problems: &mut Vec<Problem>) {
         for (key, _) in of_commands.into_iter().filter(|(_, given)| *given) {
             at.name(key).problem(
                 problems,
-                format!("`{key}` is for a Flow that a `command` starts"),
+                format!("`{key}` applies only to a Flow that a `command` starts"),
                 |problem| problem,
             );
         }
@@ -399,7 +401,7 @@ impl<'a> Draft<'a> {
         &self.name
     }
 
-    /// The protocol unless a scenario asks for one, and all that can be asked for; `None`: any.
+    /// The default protocol, and all protocols that a scenario may ask for; `None` means any.
     fn protocols(&self) -> (Protocol, Option<Vec<Protocol>>) {
         let first = |offered: Vec<Protocol>| {
             let default = if offered.contains(&Protocol::Grpc) {
@@ -436,7 +438,7 @@ impl<'a> Draft<'a> {
         match &given.host {
             Some(host) if host.contains("://") => match host.parse::<Target>() {
                 Ok(target) => (target.protocol, Some(vec![target.protocol])),
-                // What is wrong with it is told when it is resolved.
+                // The error is reported when the host is resolved.
                 Err(_) => (own.unwrap_or(Protocol::Grpc), None),
             },
             _ => (own.unwrap_or(Protocol::Grpc), None),
@@ -479,7 +481,7 @@ impl<'a> Draft<'a> {
             return Flow { name, matrix, origin, watch: Watch::default() };
         }
         let watch = watch::read(&given, at, &named.base, problems);
-        // One for all its protocols.
+        // One limit for all its protocols.
         let memory = given.max_response_memory.map(|size| ResponseMemory::new(bytes(size)));
         let clients: Vec<ClientConfig> = self
             .protocols
@@ -512,7 +514,7 @@ fn launch(
 ) -> Launch {
     let cwd = given.cwd.as_ref().map(|folder| base.join(folder));
     if let Some(folder) = cwd.as_ref().filter(|folder| !folder.is_dir()) {
-        let message = format!("`{}` is no folder", folder.display());
+        let message = format!("`{}` is not a folder", folder.display());
         at.key("cwd").problem(problems, message, |problem| problem);
     }
     let words =
@@ -520,12 +522,12 @@ fn launch(
     let env = given.env.iter().flatten();
     let values = env.clone().map(|(name, value)| (at.key("env").key(name), &value.0));
     for (at, _) in words.chain(values).filter(|(_, word)| word.contains('\0')) {
-        at.problem(problems, "no program can be given a text with a NUL character", |p| p);
+        at.problem(problems, "text for a program cannot contain a NUL character", |p| p);
     }
     for (name, _) in env.clone().filter(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
         let message = format!("`{name}` cannot be the name of a variable");
         at.key("env").name(name).problem(problems, message, |problem| {
-            problem.help("a name is not empty and has no `=`")
+            problem.help("a name must not be empty or contain `=`")
         });
     }
     let ready = match given.ready.as_ref().map(|given| ready(given, at, problems)) {
@@ -544,10 +546,10 @@ fn launch(
     }
 }
 
-/// What tells that a Flow is ready; `None`: it has problems.
+/// How to find out that a Flow is ready; `None` if there are problems.
 fn ready(given: &scenario::Ready, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Ready> {
     let at = at.key("ready");
-    // A host and a port, which has to be there.
+    // A host and a port; the port is required.
     let authority = |text: &str| {
         let target = format!("grpc://{text}").parse::<Target>().ok()?;
         let port = text.rsplit_once(':')?.1;
@@ -588,11 +590,11 @@ fn ready(given: &scenario::Ready, at: Spot<'_>, problems: &mut Vec<Problem>) -> 
         scenario::Ready::LogMatches(pattern) => match regex::bytes::Regex::new(pattern) {
             Ok(pattern) => Some(Ready::LogMatches(pattern)),
             Err(error) => {
-                // The last line says what is wrong, those before it show where.
+                // The last line has the error; those before it show its position.
                 let error = error.to_string();
                 let reason = error.lines().last().unwrap_or_default();
                 let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-                let message = format!("`{pattern}` is no regular expression: {reason}");
+                let message = format!("`{pattern}` is not a regular expression: {reason}");
                 at.key("log_matches").problem(problems, message, |problem| problem);
                 None
             }
@@ -600,7 +602,7 @@ fn ready(given: &scenario::Ready, at: Spot<'_>, problems: &mut Vec<Problem>) -> 
     }
 }
 
-/// The client of a Flow over one protocol.
+/// The client configuration for a Flow and one protocol.
 fn client(
     given: &scenario::Flow,
     protocol: Protocol,
@@ -657,7 +659,7 @@ fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }
 
-/// Where a Flow is over one protocol.
+/// The address of a Flow for one protocol.
 fn target(
     given: &scenario::Flow,
     protocol: Protocol,
@@ -677,14 +679,14 @@ fn target(
     let tls = match &given.tls {
         None => None,
         Some(Tls::Switch(tls)) => Some(*tls),
-        // Options beside a scheme say how, not whether.
+        // With a scheme, the options say how to verify, not whether to encrypt.
         Some(Tls::Options(_)) if has_scheme => None,
         Some(Tls::Options(_)) => Some(true),
     };
     let address = Address {
         host: host.cloned(),
         port: given.port,
-        // A scheme says the protocol; a flow that says it again is told of two sources.
+        // A scheme implies the protocol; if the flow states it as well, the error names both sources.
         protocol: match (has_scheme, in_hosts) {
             (true, true) => None,
             (true, false) => given.protocol.map(Protocol::from),
@@ -712,7 +714,7 @@ fn target(
     if matches!(given.tls, Some(Tls::Options(_))) && !target.tls {
         at.key("tls").problem(
             problems,
-            format!("the address `{target}` is not encrypted, so these options have no effect"),
+            format!("the address `{target}` is not encrypted, so TLS options have no effect"),
             |problem| problem.help("encrypted addresses begin with grpcs://, https:// or wss://"),
         );
         return None;

@@ -1,4 +1,4 @@
-//! What plain HTTP requests, and the headers of any request, are made of.
+//! The parts of plain HTTP requests, and the headers of all requests.
 
 use serde_json::Value;
 
@@ -8,14 +8,14 @@ use crate::source::{Entry, Node, Problem, Spot};
 use crate::template::TemplateError;
 use crate::wire::Map;
 
-/// Plain HTTP requests, which know nothing of Jina.
+/// Plain HTTP requests, which are not specific to Jina.
 #[derive(Clone, Debug)]
 pub struct Http {
     /// `GET`, `POST` …
     pub method: String,
     /// For each request: `path`, `headers` (a map), and `json` (any value) or `body` (text).
     pub parts: Parameters,
-    /// The statuses of a success; empty: all below 400.
+    /// The statuses that count as success; empty means all below 400.
     pub success: Vec<u16>,
 }
 
@@ -25,22 +25,22 @@ pub enum HttpError {
     /// An expression has no value.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A part is not what HTTP wants.
+    /// A part is not valid in HTTP.
     #[error(transparent)]
     Request(#[from] HttpRequestError),
-    /// A part has a value of another type.
+    /// A part has a value of the wrong type.
     #[error("`{part}` is {expected}, found `{found}`")]
     Type {
         /// `path`, `headers` or `body`.
         part: &'static str,
-        /// What it has to be.
+        /// The expected type.
         expected: &'static str,
         /// The value, as JSON.
         found: String,
     },
 }
 
-/// Headers from a map of names and values. A value that an expression left out is left out.
+/// Headers from a map of names and values. A value that its expression omits is left out.
 ///
 /// # Errors
 /// A header that HTTP does not allow.
@@ -57,7 +57,7 @@ pub(crate) fn headers(given: &Map) -> Result<RequestHeaders, HttpRequestError> {
     Ok(headers)
 }
 
-/// Tells of two headers of one name: names are the same in any case, and the second would win without a word.
+/// Reports two headers of the same name: names ignore case, and the second would silently replace the first.
 pub(super) fn same_header_twice(headers: Spot<'_>, problems: &mut Vec<Problem>) {
     let entries = headers.node().map(Node::entries).unwrap_or_default();
     for (index, entry) in entries.iter().enumerate() {
@@ -73,13 +73,13 @@ pub(super) fn same_header_twice(headers: Spot<'_>, problems: &mut Vec<Problem>) 
 }
 
 impl Http {
-    /// Method and path, as they are written.
+    /// Method and path, as written.
     pub(crate) fn shown(&self) -> String {
         let parts = self.parts.template.to_json();
         format!("{} {}", self.method, parts["path"].as_str().unwrap_or_default())
     }
 
-    /// The `index`-th request. `captured` is what earlier steps of the iteration kept.
+    /// The `index`-th request. `captured` has what earlier steps of the iteration captured.
     ///
     /// # Errors
     /// See [`HttpError`].

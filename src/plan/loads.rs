@@ -12,21 +12,21 @@ use crate::schedule::{ArrivalProcess, GammaGaps, Profile, Schedule, Stage};
 use crate::source::{Problem, Spot};
 use crate::units::Span;
 
-/// Clients of one scenario. Each has a request in flight, so this bounds memory as `max_in_flight`
+/// The most clients of one scenario. Each has a request in flight, so this bounds memory as `max_in_flight`
 /// does.
 const CLIENTS_MAX: u64 = 1_000_000;
 
-/// Requests in flight of one scenario.
+/// The most requests in flight of one scenario.
 const IN_FLIGHT_MAX: u64 = 1_000_000;
 
-/// Requests in flight unless set.
+/// The limit of requests in flight unless set.
 const IN_FLIGHT: u64 = 10_000;
 
-/// Burstiness of gamma arrivals. Below, gaps are even for any purpose; beyond, nearly all arrivals of
-/// a load would come in one burst.
+/// The burstiness of gamma arrivals. Below this range gaps are practically even; above it nearly all arrivals
+/// of a load would come in one burst.
 const BURSTINESS: RangeInclusive<f64> = 0.01..=10.0;
 
-/// Whether there were to be Documents, and what is wrong with them was told.
+/// Whether Documents were specified but had problems, which have been reported.
 fn are_broken(scenario: &scenario::Scenario, steps: &[Step]) -> bool {
     let of_steps = scenario.all_steps().any(|step| step.documents.is_some());
     let are_given = scenario.documents.is_some() || of_steps;
@@ -130,7 +130,7 @@ pub(super) fn load(
                 "rate" => "a `rate`",
                 _ => "`clients`",
             };
-            let message = format!("`{key}` has no meaning for a load with {load}");
+            let message = format!("`{key}` does not apply to a load with {load}");
             at.name(key).problem(problems, message, |problem| problem);
         }
     }
@@ -139,7 +139,9 @@ pub(super) fn load(
     if written.arrivals == Some(ArrivalProcess::PoissonExact) && !is_closed && !timed {
         let message = "`poisson_exact` needs a load that ends after a known time";
         at.key("arrivals").problem(problems, message, |problem| {
-            problem.help("give it a `duration`; with `requests` alone, `poisson` sends so many")
+            problem.help(
+                "give it a `duration`; with `requests` alone, `poisson` sends exactly as many",
+            )
         });
     } else if !ends && !documents_end(steps) && !are_broken(scenario, steps) {
         at.problem(problems, "this load has no end", |problem| {
@@ -149,7 +151,7 @@ pub(super) fn load(
     load
 }
 
-/// Whether a step runs out of Documents, which ends the load.
+/// Whether a step can run out of Documents, which ends the load.
 fn documents_end(steps: &[Step]) -> bool {
     steps.iter().any(|step| match &step.work {
         Work::Post(post) => {
@@ -159,7 +161,7 @@ fn documents_end(steps: &[Step]) -> bool {
     })
 }
 
-/// Whether there are Documents and none of them run out.
+/// Whether there are Documents and none of the generators runs out.
 fn endless(steps: &[Step]) -> bool {
     let any =
         steps.iter().any(|step| matches!(&step.work, Work::Post(post) if post.documents.is_some()));
@@ -212,9 +214,9 @@ enum Unit {
     Clients,
 }
 
-/// One stage before it is known whether the others speak of rates or of clients, too.
+/// One stage, before it is known whether the stages are in rates or in clients.
 struct Draft {
-    // None: from where the stage before ended.
+    // `None`: the level at which the previous stage ended.
     from: Option<f64>,
     to: f64,
     length: Option<Duration>,
@@ -268,7 +270,7 @@ fn stages(
             match of_clients {
                 Some(known) if known != clients => at.key(kind).problem(
                     problems,
-                    "the stages of a load are all of rates, or all of clients",
+                    "the stages of a load must be all of rates or all of clients",
                     |problem| problem,
                 ),
                 _ => of_clients = Some(clients),
@@ -277,7 +279,7 @@ fn stages(
         let last = index + 1 == stages.len();
         let length = match (stage.pause, stage.r#for) {
             (Some(_), Some(_)) => {
-                at.name("for").problem(problems, "`pause` says how long it takes itself", |p| p);
+                at.name("for").problem(problems, "`pause` already sets the duration", |p| p);
                 None
             }
             (Some(pause), None) => Some(pause),
@@ -285,7 +287,7 @@ fn stages(
             (None, None) => {
                 if !last || *kind == "ramp_to" {
                     at.problem(problems, "key `for` is missing in a stage", |problem| {
-                        problem.help("only a last stage that stays as it is may do without")
+                        problem.help("only the last stage may omit it, if its level is constant")
                     });
                 }
                 None

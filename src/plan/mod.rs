@@ -1,6 +1,6 @@
 //! The plan: what will happen, with every name resolved and every default filled in.
 //!
-//! Past this room nobody meets YAML, a default, or an `Option` that means "not set".
+//! No later module sees YAML, a default, or an `Option` that means "not set".
 
 mod addresses;
 mod flow_file;
@@ -65,27 +65,27 @@ pub struct Plan {
     pub scenarios: Vec<Scenario>,
     /// Which part of every load is carried out.
     pub part: Part,
-    /// A search for the highest load that holds, where the file asks for one.
+    /// The capacity search, if the file asks for one.
     pub capacity: Option<Capacity>,
-    /// What is shown of it nowhere.
+    /// Texts that must not be shown anywhere.
     pub secrets: Secrets,
 }
 
-/// A Flow and how it comes to be there.
+/// A Flow and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Flow {
-    /// Its key in the file, with the values of the matrix that it depends on: `flow [replicas=2]`.
+    /// Its key in the file, with the matrix values that it depends on: `flow [replicas=2]`.
     pub name: String,
-    /// Those values. Of such Flows one runs at a time.
+    /// Those values. Only one of the Flows that differ in them runs at a time.
     pub matrix: Map,
     /// Where it comes from.
     pub origin: Origin,
-    /// What is read of it while it is under load.
+    /// What is collected from it while it is under load.
     pub watch: Watch,
 }
 
 impl Flow {
-    /// Its Executors, and how many replicas of each there are, where that is known.
+    /// Its Executors and their number of replicas, if known.
     pub(crate) fn replicas(&self) -> Option<Vec<(String, u32)>> {
         match &self.origin {
             Origin::Embedded(config) => {
@@ -105,11 +105,11 @@ impl Flow {
 pub enum Origin {
     /// Started inside this process.
     Embedded(FlowConfig),
-    /// Already running: one client configuration for each protocol it can be reached over.
+    /// Already running: one client configuration per protocol.
     Remote(Vec<ClientConfig>),
-    /// Started by a command when the first scenario that uses it is due, and reached as a remote one.
+    /// Started by a command when the first scenario that uses it is due, then reached like a remote one.
     Command {
-        /// How it is started.
+        /// How to start it.
         launch: Launch,
         /// As in `Remote`.
         clients: Vec<ClientConfig>,
@@ -119,40 +119,40 @@ pub enum Origin {
 /// How a command starts a Flow.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Program and arguments; never empty. With a `file`, `--uses` and that file come after them.
+    /// Program and arguments; never empty. With a `file`, `--uses` and that file are appended.
     pub command: Vec<String>,
-    /// The YAML of the Flow, where it is known.
+    /// The YAML of the Flow, if known.
     pub file: Option<FlowFile>,
-    /// The folder in which it runs; `None`: the current one.
+    /// The working directory; `None` means the current one.
     pub cwd: Option<PathBuf>,
-    /// Variables that it has as if they were of our environment: of files of `--env-file`.
+    /// Variables from `--env-file`, which the command gets as if they were in our environment.
     pub inherited: Vec<(String, String)>,
-    /// Variables of its environment, besides ours. Values are shown nowhere.
+    /// Environment variables, in addition to ours. Values are never shown.
     pub env: Vec<(String, String)>,
-    /// What tells that the Flow is ready.
+    /// How to find out that the Flow is ready.
     pub ready: Ready,
-    /// How long that may take.
+    /// How long it may take to become ready.
     pub ready_timeout: Duration,
-    /// It stays up to the end of the run. Otherwise it is stopped after the last scenario that uses it.
+    /// Whether it runs until the end of the run. Otherwise it is stopped after the last scenario that uses it.
     pub keep: bool,
 }
 
-/// The YAML of a Flow, with values that were set in it.
+/// The YAML of a Flow, with the values that were set in it.
 #[derive(Clone, Debug)]
 pub struct FlowFile {
-    /// The file as it is, absolute.
+    /// The absolute path of the original file.
     pub path: PathBuf,
     /// The values that were set, by their paths.
     pub set: Map,
-    /// The whole text with them; `None` where nothing was set.
+    /// The whole text with those values; `None` if nothing was set.
     pub text: Option<String>,
-    /// It is a Deployment.
+    /// Whether it is a Deployment.
     pub is_deployment: bool,
-    /// Its Executors, and how many replicas of each there are.
+    /// Its Executors and their number of replicas.
     pub executors: Vec<(String, u32)>,
 }
 
-/// What tells that a Flow is ready.
+/// How to find out that a Flow is ready.
 #[derive(Clone, Debug)]
 pub enum Ready {
     /// It answers over the first of its protocols.
@@ -165,16 +165,16 @@ pub enum Ready {
         host: String,
         /// The port.
         port: u16,
-        /// Path and query, from the slash on.
+        /// Path and query, starting with the slash.
         path: String,
     },
     /// A line of the command's output contains this.
     Log(String),
-    /// A line of the command's output has a match of this.
+    /// A line of the command's output matches this.
     LogMatches(regex::bytes::Regex),
 }
 
-/// One scenario: what is sent, how fast, and what must be true.
+/// One scenario: what is sent, how fast, and the thresholds.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// With its matrix values, `index [protocol=grpc]`.
@@ -183,64 +183,64 @@ pub struct Scenario {
     pub matrix: Map,
     /// Index into [`Plan::flows`].
     pub flow: usize,
-    /// Over which protocol.
+    /// The protocol it uses.
     pub protocol: Protocol,
-    /// Overrides the Flow's client: timeout, retry, connections, compression.
+    /// Settings that override the Flow's client: timeout, retry, connections, compression.
     pub client: ClientOverrides,
-    /// What one iteration sends, step after step; never empty. A scenario without `steps` has one
-    /// step, whose name is empty.
+    /// What one iteration sends, in order; never empty. A scenario without `steps` has one step, whose name is
+    /// empty.
     pub steps: Vec<Step>,
-    /// Where each iteration runs one of several lists of steps: which, and how often. `steps` has those of
-    /// all lists, one after the other.
+    /// If each iteration runs one of several lists of steps: which lists, and how often. `steps` has the steps
+    /// of all lists, one list after the other.
     pub choices: Vec<Choice>,
     /// How fast, how much.
     pub load: Load,
-    /// What is traced of it.
+    /// Which requests are traced.
     pub trace: Option<Tracing>,
-    /// Sent before, not measured.
+    /// How long load is sent before measuring begins.
     pub warmup: Duration,
-    /// Indices of scenarios that must have ended.
+    /// Indices of scenarios that must have ended first.
     pub needs: Vec<usize>,
-    /// It runs whatever became of its needs, and after the first signal to stop.
+    /// Whether it runs even if its needs failed, and after the first signal to stop.
     pub always: bool,
-    /// Indices of scenarios that must be over, whatever came of them: they use the Flow of another
+    /// Indices of scenarios that must be over first, whether they passed or not: they use the Flow of another
     /// combination of a matrix.
     pub after: Vec<usize>,
     /// Delay after its needs are met.
     pub start: Duration,
-    /// The `grace` that was written, see [`Scenario::grace`].
+    /// The `grace` in the file, see [`Scenario::grace`].
     pub(super) own_grace: Option<Duration>,
-    /// Judged on the whole scenario, the implicit ones included.
+    /// Judged on the whole scenario; includes the implicit thresholds.
     pub thresholds: Vec<Threshold>,
 }
 
 /// How requests are traced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracing {
-    /// The share of requests that are.
+    /// The share of requests that are traced.
     pub share: f64,
-    /// Where a trace is shown, with `{id}` in the place of its id.
+    /// The link to a trace, with `{id}` in place of its id.
     pub link: Option<String>,
-    /// Requests share what has headers, so each connection has one id for all of them.
+    /// Whether requests share headers, so that each connection has one trace id for all of them.
     pub by_connection: bool,
 }
 
-/// One step of an iteration: one request, and what is made of its response.
+/// One step of an iteration: one request, and what is done with its response.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// As in the file; empty in a scenario without `steps`.
     pub name: String,
     /// What is sent.
     pub work: Work,
-    /// Headers of each request, by name; `None`: those of its Flow alone.
+    /// Headers of each request, by name; `None` means only those of its Flow.
     pub headers: Option<Parameters>,
-    /// The share of requests that get a trace id of their own; `None`: none.
+    /// The share of requests that get their own trace id; `None` if none do.
     pub traced: Option<f64>,
-    /// Sent again and again until its response is as it has to be.
+    /// Repeats the request until the response meets a condition.
     pub repeat: Option<Repeat>,
     /// The pause between its response and the next step; none after the last step.
     pub think_time: Pause,
-    /// Kept of the response, for the steps after this one.
+    /// Values of the response that are captured for later steps.
     pub(crate) captures: Vec<Capture>,
     /// Judged on each response.
     pub assertions: Vec<Assertion>,
@@ -259,30 +259,30 @@ pub struct Choice {
     pub steps: Range<usize>,
 }
 
-/// The polls of a step.
+/// How a step polls.
 #[derive(Clone, Debug)]
 pub struct Repeat {
-    /// Ends it when it holds.
+    /// Polling ends when this holds.
     pub(crate) until: Assertion,
-    /// From a response for which it does not hold to the next request.
+    /// The pause between a response for which it does not hold and the next request.
     pub every: Duration,
     /// The last request is due no later than this after the first.
     pub at_most: Duration,
 }
 
 impl Repeat {
-    /// Unless set.
+    /// The default.
     pub(crate) const EVERY: Duration = Duration::from_millis(500);
-    /// Below, it is a load of its own.
+    /// Anything more frequent would be a load in itself.
     pub(crate) const EVERY_MIN: Duration = Duration::from_millis(1);
-    /// Unless set.
+    /// The default.
     pub(crate) const AT_MOST: Duration = Duration::from_secs(60);
-    /// Beyond, nobody waits for an iteration.
+    /// Nobody waits longer for an iteration.
     pub(crate) const AT_MOST_MAX: Duration = Duration::from_secs(3600);
 }
 
 impl Origin {
-    /// Nothing of Jina is asked of it, so it need not be a Flow.
+    /// Notes that no Jina requests are sent to it, so it need not be a Flow.
     fn ask_nothing(&mut self) {
         for client in self.clients_mut() {
             if client.family == FamilyChoice::Auto || client.http_version == HttpVersion::Two {
@@ -291,7 +291,7 @@ impl Origin {
         }
     }
 
-    /// Whether its clients are to speak HTTP/2.
+    /// Whether its clients are to use HTTP/2.
     fn wants_http_2(&mut self) -> bool {
         self.clients_mut().iter().any(|client| client.http_version == HttpVersion::Two)
     }
@@ -304,26 +304,26 @@ impl Origin {
     }
 }
 
-/// What a scenario sets of its Flow's client.
+/// Settings of the Flow's client that a scenario overrides.
 #[derive(Clone, Debug)]
 pub struct ClientOverrides {
-    /// Of one request; none: no limit.
+    /// The timeout of one request; `None` means no limit.
     pub timeout: Option<Duration>,
-    /// Retries.
+    /// How requests are retried.
     pub retry: crate::client::Retry,
-    /// Connections of the session.
+    /// The number of connections of the session.
     pub connections: Connections,
-    /// Threads that send, where that is given.
+    /// The number of sending threads, if given.
     pub workers: Option<usize>,
-    /// Over gRPC each request is a call of its own, instead of a message of a shared stream.
+    /// Whether each gRPC request is its own call instead of a message on a shared stream.
     pub unary: bool,
-    /// Over HTTP/2 plain requests share connections.
+    /// Whether plain requests use HTTP/2 and share connections.
     pub http_2: bool,
-    /// gRPC requests.
+    /// Compression of gRPC requests.
     pub compression: Compression,
-    /// Requests in flight of [`Load::Once`]; 0 is no limit.
+    /// Requests in flight of [`Load::Once`]; 0 means no limit.
     pub prefetch: usize,
-    /// Responses of [`Load::Once`] are taken in the order of their requests.
+    /// Whether responses of [`Load::Once`] are taken in the order of their requests.
     pub results_in_order: bool,
 }
 
@@ -348,19 +348,20 @@ pub enum Work {
 pub struct Post {
     /// The endpoint.
     pub on: String,
-    /// None: a request of parameters alone.
+    /// `None`: a request with parameters only.
     pub documents: Option<Arc<Documents>>,
-    /// Documents a request, at least 1.
+    /// Documents per request, at least 1.
     pub request_size: usize,
-    /// Evaluated for each request when they hold expressions.
+    /// Evaluated for each request if they contain expressions.
     pub parameters: Parameters,
-    /// A regular expression over Executor names; empty: all.
+    /// A regular expression for Executor names; empty means all.
     pub target_executor: String,
-    /// To a streaming endpoint, which answers each Document with many; `request_size` is 1 then.
+    /// Whether the endpoint is a streaming one, which answers each Document with many; `request_size` is then
+    /// 1.
     pub stream: bool,
 }
 
-/// The parameters of a request: values, and expressions that each request gives their values.
+/// The parameters of a request: values, and expressions that are evaluated for each request.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     template: Template,
@@ -370,12 +371,12 @@ pub struct Parameters {
 /// How fast and how much.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
-    /// As `client.post` does: all Documents once, `prefetch` requests in flight.
+    /// Like `client.post`: all Documents once, `prefetch` requests in flight.
     Once,
-    /// Clients that each send the next request when the last is answered.
+    /// Clients that each send their next request when the last one is answered.
     Closed {
-        /// How many clients, over time; whole numbers at both ends of each stage. Never empty. The
-        /// last stage lasts until `until`.
+        /// The number of clients over time; whole numbers at both ends of each stage. Never empty. The last
+        /// stage lasts until `until`.
         clients: Profile,
         /// Pause of a client after each response, or after the last step of an iteration.
         think_time: Pause,
@@ -386,14 +387,14 @@ pub enum Load {
     Open {
         /// When they are due.
         schedule: Schedule,
-        /// When it ends, if the schedule has not ended before.
+        /// When it ends, unless the schedule ends first.
         until: Until,
-        /// An arrival past it is dropped.
+        /// An arrival beyond this many requests in flight is dropped.
         max_in_flight: usize,
     },
 }
 
-/// What ends a load; the first that is reached does. All `None`: the end of the Documents.
+/// What ends a load: whichever limit is reached first. If all are `None`, the end of the Documents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Until {
     /// Time since the first request after warmup.
@@ -403,7 +404,7 @@ pub struct Until {
 }
 
 impl Load {
-    /// When time ends it: its schedule, or its `duration`, whichever comes first.
+    /// The length of a load that is limited by time: its schedule or its `duration`, whichever ends first.
     pub fn length(&self) -> Option<Duration> {
         let (schedule, until) = match self {
             Load::Once => return None,
@@ -417,13 +418,13 @@ impl Load {
 /// A condition on the whole scenario.
 #[derive(Clone, Debug)]
 pub struct Threshold {
-    /// What must hold.
+    /// The condition.
     pub that: Condition,
-    /// End the scenario as soon as it does not.
+    /// Whether the scenario ends as soon as the condition fails.
     pub abort: bool,
-    /// Not judged for `abort` before this.
+    /// `abort` does not apply before this.
     pub after: Duration,
-    /// Not in the file: `error_rate == 0` and its like.
+    /// Whether it was added by default (`error_rate == 0` and the like), not taken from the file.
     pub implicit: bool,
 }
 
@@ -439,7 +440,7 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// All actions, whenever they are due.
+    /// All actions of the three callbacks.
     pub fn actions(&self) -> impl Iterator<Item = &Action> {
         self.on_done.iter().chain(&self.on_error).chain(&self.on_always)
     }
@@ -454,7 +455,7 @@ impl Callbacks {
 }
 
 impl Plan {
-    /// Has all scenarios sent by so many threads.
+    /// Sets the number of sending threads of all scenarios.
     pub fn send_with(&mut self, workers: usize) {
         for scenario in &mut self.scenarios {
             scenario.client.workers = Some(workers);
@@ -471,37 +472,37 @@ impl Plan {
 /// A built-in action.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// The response's Documents to stdout.
+    /// Prints the response's Documents to stdout.
     Print,
-    /// A line made from a template.
+    /// Prints a line made from a template.
     Log(Message),
-    /// The terminal's bell.
+    /// Rings the terminal's bell.
     Beep,
     /// Adds one to a named counter of the report.
     Count(String),
-    /// Appends the response's Documents to a file, JSON lines.
+    /// Appends the response's Documents to a file as JSON lines.
     Save(PathBuf),
-    /// An expression that must hold, counted as the callback's success or failure.
+    /// An expression that must hold; counted as success or failure of the callback.
     Check(Assertion),
     /// Ends the scenario.
     Abort,
 }
 
-/// A search for the highest load at which the objective holds.
+/// A search for the highest load that meets the objective.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// Indices into [`Plan::scenarios`], at least one: of a matrix each combination, and one search for each.
-    /// Their load is replaced by those that are tried.
+    /// Indices into [`Plan::scenarios`], at least one: every combination of a matrix, with one search each. The
+    /// search replaces their loads with the ones it tries.
     pub scenarios: Vec<usize>,
-    /// All must hold.
+    /// All must be met.
     pub objective: Vec<Condition>,
-    /// Where to look.
+    /// The range to search.
     pub levels: Levels,
-    /// How far what holds and what fails may lie apart.
+    /// The largest distance between the highest load that passes and the lowest that fails.
     pub precision: Percentage,
-    /// How sure both are to be.
+    /// The confidence level of both.
     pub confidence: Percentage,
-    /// How long one load is tried.
+    /// The length of one trial.
     pub trial: Duration,
     /// What replicas of Executors cost.
     pub(crate) cost: Option<Cost>,
@@ -510,27 +511,27 @@ pub struct Capacity {
 /// The loads of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Levels {
-    /// Requests a second, by the clock.
+    /// Requests per second, sent on schedule.
     Rate(units::Range<Rate>),
-    /// Clients that wait for their answers.
+    /// Clients that wait for their responses.
     Clients(units::Range<Count>),
 }
 
 impl Capacity {
-    /// Finer ones take longer than anybody waits, coarser ones are no answers.
+    /// A finer precision takes longer than anybody waits; a coarser one answers nothing.
     pub(crate) const PRECISIONS: RangeInclusive<f64> = 0.005..=0.5;
-    /// Unless said otherwise, in percent.
+    /// The default, in percent.
     pub(crate) const PRECISION: f64 = 5.0;
-    /// Below, one is as well off without a test; above, none ever ends.
+    /// With less confidence no test is needed; with more the search never ends.
     pub(crate) const CONFIDENCES: RangeInclusive<f64> = 0.8..=0.9999;
-    /// Unless said otherwise, in percent.
+    /// The default, in percent.
     pub(crate) const CONFIDENCE: f64 = 99.0;
-    /// Trials of less have no blocks to judge by; longer ones are no searches any more.
+    /// A shorter trial has no blocks to judge by; longer ones make the search impractical.
     pub(crate) const TRIALS: RangeInclusive<Duration> =
         Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
-    /// Unless said otherwise.
+    /// The default.
     pub(crate) const TRIAL: Duration = Duration::from_secs(20);
-    /// Searches for combinations of a matrix: each takes minutes.
+    /// The most searches for combinations of a matrix: each takes minutes.
     pub(crate) const COMBINATIONS_MAX: usize = 50;
 }
 
@@ -543,12 +544,12 @@ impl Scenario {
         }
     }
 
-    /// Whether a name means it, alone or as one combination of a matrix.
+    /// Whether `name` refers to it, alone or as one combination of a matrix.
     pub(crate) fn is_of(&self, name: &str) -> bool {
         self.name == name || self.base_name() == name
     }
 
-    /// The lists of steps of which an iteration runs one, each with the share of the iterations that do.
+    /// The lists of steps, of which an iteration runs one, each with its share of the iterations.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (&[Step], f64)> {
         let all: f64 = self.choices.iter().map(|choice| choice.weight).sum();
         let whole = self.choices.is_empty().then_some((&self.steps[..], 1.0));
@@ -558,24 +559,24 @@ impl Scenario {
         whole.into_iter().chain(chosen)
     }
 
-    /// Of each list of steps that is chosen from: its name, the share of its weight, its first step.
+    /// For each list of steps to choose from: its name, its share of the weight, and its first step.
     pub(crate) fn shares(&self) -> impl Iterator<Item = (String, f64, usize)> {
         let choices = self.choices.iter().zip(self.runs());
         choices.map(|(choice, (_, share))| (choice.name.clone(), share, choice.steps.start))
     }
 
-    /// Steps of an iteration, at most.
+    /// The most steps that one iteration can have.
     pub(crate) fn steps_max(&self) -> usize {
         self.runs().map(|(steps, _)| steps.len()).max().unwrap_or_default()
     }
 
-    /// The one request of a scenario without `steps`, the first one's of a scenario with them.
+    /// The one request of a scenario without `steps`, or the first step of a scenario with them.
     pub fn first_step(&self) -> &Step {
         &self.steps[0]
     }
 
-    /// How long requests in flight may take to finish when the load ends; `None`: as long as they take,
-    /// for `client.post` gives nothing up. A search gives a load to a scenario that has none.
+    /// How long requests in flight may take to finish when the load ends; `None` means as long as they take,
+    /// because `client.post` never gives up. A search gives a load to a scenario that has none.
     pub fn grace(&self) -> Option<Duration> {
         const GRACE: Duration = Duration::from_secs(10);
         self.own_grace.or((self.load != Load::Once).then_some(GRACE))
@@ -583,7 +584,7 @@ impl Scenario {
 }
 
 impl Step {
-    /// Cuts its Documents into requests of another size; a stream keeps to one.
+    /// Changes the number of Documents per request; a stream keeps to one.
     pub(crate) fn set_request_size(&mut self, size: usize) {
         if let Work::Post(post) = &mut self.work
             && !post.stream
@@ -594,23 +595,23 @@ impl Step {
 }
 
 impl Parameters {
-    /// The same for all requests.
+    /// Parameters that are the same for all requests.
     pub fn constant(map: Map) -> Parameters {
         Parameters { template: Template::constant(map.into()), key: Key::new(0) }
     }
 
-    /// With expressions, which draw their random numbers from `key`.
+    /// Parameters with expressions, which draw their random numbers from `key`.
     fn new(template: Template, key: Key) -> Parameters {
         Parameters { template, key }
     }
 
-    /// Whether all requests have the same, so that one encoding can serve for all.
+    /// Whether all requests have the same parameters, so that one encoding can serve for all.
     pub(crate) fn is_constant(&self) -> bool {
         self.template.is_constant()
     }
 
-    /// The parameters of request `i`, counted from 0 within its scenario (warmup included).
-    /// `captured` is what earlier steps of the same iteration kept.
+    /// The parameters of request `i`, counted from 0 within its scenario (warmup included). `captured` has what
+    /// earlier steps of the same iteration captured.
     ///
     /// # Errors
     /// An expression that fails for this request.

@@ -1,14 +1,14 @@
-//! The steps, Executors and counters that metrics name must exist.
+//! Checks that the steps, Executors and counters named by metrics exist.
 
 use super::{Action, Origin, Plan, Step, Work};
 use crate::flow::FlowConfig;
 use crate::metric::{Figure, Measure, Metric, Part};
 
-/// A metric is about something that its scenario does not have.
+/// A metric names something that its scenario does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct UnknownName {
-    /// What was named.
+    /// The kind of name.
     pub kind: NamedKind,
     /// The name.
     pub name: String,
@@ -16,7 +16,7 @@ pub struct UnknownName {
     pub known: Vec<String>,
 }
 
-/// What metrics name.
+/// What a metric can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedKind {
     /// A step of the scenario.
@@ -25,11 +25,11 @@ pub enum NamedKind {
     Executor,
     /// A counter of `count` actions.
     Counter,
-    /// A metric that plain HTTP requests do not have.
+    /// A metric that does not apply to plain HTTP requests.
     Metric,
-    /// What a Flow would tell of itself, if there were anything to read.
+    /// Server metrics of a Flow for which none are collected.
     Server,
-    /// A metric or query of the Flow by its name.
+    /// A server metric or query, by its name.
     ServerMetric,
 }
 
@@ -43,7 +43,7 @@ impl UnknownName {
             NamedKind::Metric => format!("plain HTTP requests have no `{name}`"),
             NamedKind::Server => {
                 format!(
-                    "there is no `{name}`, for the flow has no `metrics`, `prometheus` or `command`"
+                    "there is no `{name}`, because the flow has no `metrics`, `prometheus` or `command`"
                 )
             }
             NamedKind::ServerMetric => {
@@ -53,7 +53,7 @@ impl UnknownName {
     }
 }
 
-/// The names of the Executors, if the Flow is embedded; of any other Flow only the Flow knows.
+/// The names of the Executors if the Flow is embedded; for other Flows we cannot know them.
 fn executors(origin: &Origin) -> Option<Vec<String>> {
     match origin {
         Origin::Embedded(config) => Some(of_embedded(config)),
@@ -82,8 +82,8 @@ impl Plan {
     }
 }
 
-/// Checks that a scenario of these steps has what a metric names. `executors`: the names of its Flow's
-/// Executors, if they are known. `watched`: the metrics by name that are read of it, if anything is.
+/// Checks that a scenario with these steps has what a metric names. `executors`: the names of its Flow's
+/// Executors, if known. `watched`: the names of the server metrics that are collected, if any are.
 ///
 /// # Errors
 /// The name that does not exist.

@@ -1,4 +1,4 @@
-//! What is not wrong in a plan, and is seldom meant.
+//! Things in a plan that are not wrong but probably not intended.
 
 use indexmap::IndexMap;
 
@@ -7,19 +7,19 @@ use crate::client::{Compression, FamilyChoice};
 use crate::scenario;
 use crate::wire::{Family, Map, Protocol};
 
-/// Documents a request beyond which the HTTP gateways of v2 Flows lose some: a fault of Jina's own.
+/// Documents per request above which the HTTP gateways of v2 Flows lose some: a bug in Jina.
 const HTTP_V2_MAX: usize = 100;
 
 impl Plan {
-    /// What is not wrong, and is seldom meant: a sentence each.
+    /// Things that are not wrong but probably not intended: one sentence each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.starts();
         for scenario in &self.scenarios {
             notes.extend(compresses_nothing(scenario));
             if scenario.always && scenario.needs.is_empty() && self.scenarios.len() > 1 {
                 notes.push(format!(
-                    "scenario `{}` has `always` and no `needs`, so it runs at once, beside the others; to clean up \
-                     after them, name them under `needs`",
+                    "scenario `{}` has `always` and no `needs`, so it starts at once, alongside \
+                     the others; to clean up after them, name them under `needs`",
                     scenario.name
                 ));
             }
@@ -34,7 +34,7 @@ impl Plan {
         notes
     }
 
-    /// How often Flows are started for the combinations of a matrix.
+    /// Notes how often Flows are started for the combinations of a matrix.
     fn starts(&self) -> Vec<String> {
         let mut starts: IndexMap<&str, (usize, &Map)> = IndexMap::new();
         for flow in self.flows.iter().filter(|flow| !flow.matrix.is_empty()) {
@@ -55,7 +55,7 @@ impl Plan {
 
     fn loses_documents(&self, scenario: &Scenario, post: &Post) -> Option<String> {
         let v2 = match &self.flows[scenario.flow].origin {
-            // Ours loses none.
+            // The embedded Flow loses none.
             Origin::Embedded(_) => false,
             Origin::Remote(clients) | Origin::Command { clients, .. } => {
                 clients.iter().any(|client| client.family != FamilyChoice::Is(Family::V1))
@@ -72,20 +72,20 @@ impl Plan {
     }
 }
 
-/// `compression` is a matter of gRPC; other protocols have requests as they are.
+/// `compression` only applies to gRPC; other protocols send requests uncompressed.
 fn compresses_nothing(scenario: &Scenario) -> Option<String> {
     let is_lost =
         scenario.client.compression != Compression::None && scenario.protocol != Protocol::Grpc;
     is_lost.then(|| {
         format!(
-            "scenario `{}`: `compression` is about gRPC, and its requests go over {} as they are",
+            "scenario `{}`: `compression` applies to gRPC only; its requests go over {} uncompressed",
             scenario.name, scenario.protocol
         )
     })
 }
 
 impl Post {
-    /// Whether a gateway may lose Documents of it. `family`: of the Flow, where it is known.
+    /// Whether a gateway may lose Documents. `family`: that of the Flow, if known.
     pub(super) fn may_lose(&self, protocol: Protocol, family: Option<Family>) -> bool {
         protocol == Protocol::Http
             && family != Some(Family::V1)
@@ -94,9 +94,9 @@ impl Post {
     }
 }
 
-/// What to say of an endpoint that no Executor of Jina's binds by that name.
+/// A warning about an endpoint that no Jina Executor can bind by that name.
 pub(crate) fn no_slash(on: &str) -> Option<String> {
     (!on.is_empty() && !on.starts_with('/')).then(|| {
-        format!("endpoint `{on}` is sent as it is, and Executors bind `/{on}`: did you mean that?")
+        format!("endpoint `{on}` is sent as it is, but Executors bind `/{on}`; did you mean that?")
     })
 }

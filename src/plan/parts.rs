@@ -1,4 +1,4 @@
-//! A load that is sent in parts: what can be divided, and how.
+//! Which numbers of a load are divided among its parts, and how.
 
 use super::forecast::peak;
 use super::{Connections, Load, Origin, Plan, Scenario};
@@ -8,18 +8,18 @@ use crate::source::{Problem, Problems, Spot};
 /// How a number of a scenario is divided among the parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Division {
-    /// What it is the number of: `clients`, `connections`, `max_in_flight`, `prefetch`, `requests`.
+    /// The setting: `clients`, `connections`, `max_in_flight`, `prefetch`, `requests`.
     pub of: &'static str,
     /// The whole.
     pub total: u64,
     /// The share of each part, rounded down.
     pub share: u64,
-    /// How many parts, the first ones, have one more.
+    /// How many parts, counted from the first, get one more.
     pub more: u64,
 }
 
 impl Plan {
-    /// Checks that each load of the scenarios that `runs` names can be sent in so many parts.
+    /// Checks that the load of each scenario that `runs` selects can be sent in this many parts.
     ///
     /// # Errors
     /// What cannot be divided, at its place in the file.
@@ -33,14 +33,14 @@ impl Plan {
             return Ok(());
         }
         let mut problems = Vec::new();
-        // Scenarios of a plan are those of the suite, in their order.
+        // Scenarios of a plan are those of the suite, in the same order.
         let all = suite.scenarios.iter().zip(&self.scenarios);
         for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
             let at = Spot::of(&unit.node);
             refuse_flow(at, &self.flows[scenario.flow].origin, &mut problems);
             refuse_order(at, scenario, &mut problems);
             for division in scenario.divided(parts) {
-                // A part without any of its requests has nothing to do, and that is right.
+                // A part that gets none of the requests has nothing to do, which is fine.
                 if division.total < parts && division.of != "requests" {
                     let message = format!(
                         "`{}: {}` cannot be divided into {parts} parts",
@@ -50,7 +50,7 @@ impl Plan {
                         [at.key(division.of), at.key("load").key(division.of), at.key("load")];
                     let place = places.into_iter().find(|place| place.node().is_some());
                     place.unwrap_or(at).problem(&mut problems, message, |problem| {
-                        problem.help(format!("each part needs one at least: {parts}"))
+                        problem.help(format!("each part needs at least one: {parts}"))
                     });
                 }
             }
@@ -59,7 +59,7 @@ impl Plan {
     }
 }
 
-/// Each part is a process of its own, and so would be a Flow that it starts.
+/// Each part is a separate process, and would start its own Flow.
 fn refuse_flow(at: Spot<'_>, origin: &Origin, problems: &mut Vec<Problem>) {
     let (what, instead) = match origin {
         Origin::Remote(_) => return,
@@ -76,7 +76,7 @@ fn refuse_flow(at: Spot<'_>, origin: &Origin, problems: &mut Vec<Problem>) {
 
 fn refuse_order(at: Spot<'_>, scenario: &Scenario, problems: &mut Vec<Problem>) {
     if scenario.load == Load::Once && scenario.client.results_in_order {
-        let message = "`results_in_order` cannot be divided into parts: no part knows the \
+        let message = "`results_in_order` cannot be divided into parts: a part does not know the \
                        responses of the others";
         at.key("results_in_order")
             .problem(problems, message, |problem| problem.help("leave it out"));
@@ -84,12 +84,11 @@ fn refuse_order(at: Spot<'_>, scenario: &Scenario, problems: &mut Vec<Problem>) 
 }
 
 impl Scenario {
-    /// The numbers that parts divide among themselves. Rates need no division: arrivals are taken in
-    /// turns.
+    /// The numbers that are divided among the parts. Rates need not be divided: parts take arrivals in turns.
     pub fn divided(&self, parts: u64) -> Vec<Division> {
         let (mut numbers, prefetch) = (Vec::new(), self.client.prefetch as u64);
         match &self.load {
-            // 0 is no limit.
+            // 0 means no limit.
             Load::Once if prefetch == 0 => (),
             Load::Once => numbers.push(("prefetch", prefetch)),
             Load::Closed { until, .. } => {

@@ -1,4 +1,4 @@
-//! Flows that commands start at the same address: these run one after the other, or not at all.
+//! Flows that commands start at the same address: they must run one after the other.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::{Origin, Plan, Scenario};
 use crate::scenario::LoadedSuite;
 use crate::source::{Problem, Spot};
 
-/// Tells of Flows at the same address that could run at the same time.
+/// Reports Flows at the same address that could run at the same time.
 pub(super) fn check(suite: &LoadedSuite, plan: &Plan, problems: &mut Vec<Problem>) {
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); plan.flows.len()];
     for (index, scenario) in plan.scenarios.iter().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn check(suite: &LoadedSuite, plan: &Plan, problems: &mut Vec<Problem
                     together(suite, plan, &order, [*first, *second], &users, port)
                 {
                     problems.push(problem);
-                    // One such pair is enough for whoever has to mend it.
+                    // One such pair is enough to report.
                     return;
                 }
             }
@@ -95,7 +95,7 @@ fn together(
             Problem::at(at(b), message)
                 .help(format!("`needs: [{base}]` makes the second wait for the first to stop"))
         }
-        // One is in use before and after the other.
+        // Each is in use both before and after the other.
         None => {
             let message = format!(
                 "flows `{}` and `{}` are both at port {port}, and each would have to stop before the \
@@ -108,7 +108,7 @@ fn together(
     })
 }
 
-/// A host as one that a command listens at.
+/// A host, with all names for this machine made equal.
 fn host(host: &str) -> String {
     match host {
         "localhost" | "127.0.0.1" | "0.0.0.0" | "::1" | "::" => String::new(),
@@ -116,7 +116,7 @@ fn host(host: &str) -> String {
     }
 }
 
-/// Which scenarios have ended before which begin: of each a set of bits.
+/// For each scenario a bit set of the scenarios that have ended before it begins.
 struct Order(Vec<Vec<u64>>);
 
 impl Order {

@@ -1,8 +1,8 @@
-//! Counts within their limits.
+//! Checks counts against their limits.
 
 use crate::source::{Problem, Spot};
 
-/// Tells when a count is out of its range.
+/// Reports a count that is out of range.
 pub(super) fn in_range(
     value: u64,
     key: &str,

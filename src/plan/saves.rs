@@ -1,4 +1,4 @@
-//! Where `save` must not write: into files that the run itself reads or writes.
+//! Where `save` must not write: files that the run itself reads or writes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use crate::scenario::LoadedSuite;
 use crate::schedule::Schedule;
 use crate::source::{Problem, Spot};
 
-/// Whether two paths lead to the same file, by whatever links; for a file that does not exist yet,
-/// whether they would.
+/// Whether two paths lead to the same file, through whatever links; for a file that does not exist yet, whether
+/// they would.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     let one = Identity::of(one);
     one.is_some() && one == Identity::of(other)
 }
 
-/// What a file is known by, whatever it is called.
+/// What identifies a file, whatever path leads to it.
 #[derive(PartialEq, Eq)]
 enum Identity {
-    /// One that exists: device and number.
+    /// An existing file: device and inode number.
     Inode(u64, u64),
-    /// One that does not, in a folder that does.
+    /// A file that does not exist, in a folder that does.
     Path(PathBuf),
 }
 
 impl Identity {
-    /// `None` for what can be written and read without harm, as a terminal, and for a file in a folder
-    /// that does not exist.
+    /// `None` for something that can safely be both written and read, such as a terminal, and for a file in a
+    /// folder that does not exist.
     fn of(path: &Path) -> Option<Identity> {
         use std::os::unix::fs::MetadataExt;
         if let Ok(file) = std::fs::metadata(path) {
@@ -39,11 +39,11 @@ impl Identity {
     }
 }
 
-/// A file that the run reads or writes, and what it is to it.
+/// A file that the run reads or writes, and what it uses it for.
 type Used = (Identity, String);
 
-/// Tells of every `save` into a file that the run itself uses. `generators` are those of the suite that
-/// have a name. Asks for a suite without problems: only then all callbacks have a place.
+/// Reports every `save` into a file that the run itself uses. `generators` are the named ones of the suite. The
+/// suite must have no problems: only then do all callbacks have a place.
 pub(super) fn check<'a>(
     suite: &LoadedSuite,
     plan: &'a Plan,
@@ -54,7 +54,7 @@ pub(super) fn check<'a>(
         return;
     }
     let used = used(suite, plan, generators);
-    // Scenarios of a plan are those of the suite, in their order.
+    // Scenarios of a plan are those of the suite, in the same order.
     for (unit, scenario) in suite.scenarios.iter().zip(&plan.scenarios) {
         let at = Spot::of(&unit.node);
         for (index, step) in scenario.steps.iter().enumerate() {
@@ -154,8 +154,8 @@ fn used<'a>(
 }
 
 impl Plan {
-    /// The files that a run of the plan reads, each once: the suite with what it includes, data sets, traces,
-    /// and certificates to reach Flows with.
+    /// The files that a run of the plan reads, each once: the suite with its includes, data sets, traces, and
+    /// the certificates for its Flows.
     pub(crate) fn files_read(&self, suite: &LoadedSuite) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = suite.sources.file_names().map(PathBuf::from).collect();
         for flow in &self.flows {

@@ -1,5 +1,5 @@
-//! A plan in the words of a scenario file: every default filled in, every name resolved, every matrix
-//! and include expanded, secrets masked. What comes out is a suite again.
+//! Writes a plan as a suite: every default filled in, every name resolved, every matrix and include expanded,
+//! secrets masked. The result is a valid suite.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::schedule::{ArrivalProcess, GammaGaps, Pause, Profile, Schedule};
 use crate::units::{ByteSize, MASK, Percentage, Rate, Span};
 use crate::wire::Map;
 
-/// A suite as [`Plan::resolved`] gives it, with files by their names alone: the same suite may be in another folder
-/// on another machine.
+/// Reduces paths in a suite from [`Plan::resolved`] to file names: the same suite may be in another folder on
+/// another machine.
 pub(crate) fn without_folders(value: &mut Value) {
     match value {
         Value::String(text) if Path::new(text).is_absolute() => {
@@ -33,7 +33,7 @@ pub(crate) fn without_folders(value: &mut Value) {
 }
 
 impl Plan {
-    /// Has credentials be shown nowhere that stand in the suite: in headers, and in the environment of commands.
+    /// Marks credentials in the suite as secrets: those in headers, and in the environment of commands.
     pub(super) fn hide_credentials(&self) {
         for flow in &self.flows {
             for (name, value) in flow.credentials() {
@@ -71,13 +71,13 @@ impl Flow {
 }
 
 impl Plan {
-    /// The plan in the words of a scenario file.
+    /// The plan as a suite.
     pub fn resolved(&self) -> Value {
         let mut documents = Map::new();
         let steps = self.scenarios.iter().flat_map(|scenario| &scenario.steps);
         for step in steps {
             if let Work::Post(Post { documents: Some(used), .. }) = &step.work {
-                // A generator that depends on the matrix has as many forms as the matrix has values.
+                // A generator that depends on the matrix has a variant for each of its values.
                 if let Some(name) = used.name() {
                     documents.entry(name).or_insert_with(|| used.resolved().clone());
                 }
@@ -168,7 +168,7 @@ impl Plan {
         let mut shown = json!({
             "scenario": match capacity.scenarios.as_slice() {
                 [one] => self.scenarios[*one].name.clone(),
-                // The name that all of a matrix share.
+                // The name that all scenarios of a matrix share.
                 all => all.first().map_or("", |first| self.scenarios[*first].base_name()).to_owned(),
             },
             "objective": capacity.objective.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -185,7 +185,7 @@ impl Plan {
 }
 
 fn span(duration: Duration) -> Value {
-    // No duration of a plan is longer.
+    // No duration of a plan exceeds the range.
     Span::new(duration).unwrap_or_default().to_string().into()
 }
 
@@ -264,7 +264,7 @@ fn show_clients(clients: &[ClientConfig]) -> Map {
     let headers: Map = first.headers.iter().map(|(name, _)| (name.clone(), MASK.into())).collect();
     map.insert("headers".into(), headers.into());
     let family = match first.family {
-        // It follows from the scenarios that there is none.
+        // That there is no Flow follows from the scenarios.
         FamilyChoice::Auto | FamilyChoice::NoFlow => "auto",
         FamilyChoice::Is(family) => family.name(),
     };
@@ -398,8 +398,8 @@ fn show_parameters(parameters: &Parameters) -> Value {
     parameters.template.to_json()
 }
 
-/// Headers of requests, without what may be a secret: values, and what stands beside expressions unless it is
-/// short.
+/// Headers of requests without possible secrets: values are masked, and so is the text around expressions
+/// unless it is short.
 fn show_headers(mut headers: Value) -> Value {
     const SHORT: usize = 8;
     let is_open = |text: &str| text.contains("${{");
@@ -418,7 +418,7 @@ fn show_headers(mut headers: Value) -> Value {
                 });
                 parts.collect::<String>().into()
             }
-            // What is no text may be an expression's as a whole.
+            // A value that is not text may come from an expression as a whole.
             Value::Object(_) | Value::Array(_) | Value::Null => continue,
             _ => MASK.into(),
         };
@@ -492,7 +492,7 @@ fn show_load(load: &Load) -> Option<Value> {
     Some(map.into())
 }
 
-/// Levels over time: a constant one by itself, or stages.
+/// Levels over time: a constant level, or stages.
 fn show_profile(profile: &Profile, key: &str, level: impl Fn(f64) -> Value, map: &mut Map) {
     if let Some(constant) = profile.as_constant() {
         map.insert(key.into(), level(constant));

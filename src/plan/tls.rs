@@ -1,4 +1,4 @@
-//! How certificates are verified, from `tls` as written.
+//! How certificates are verified, from `tls` in the file.
 
 use std::path::{Path, PathBuf};
 

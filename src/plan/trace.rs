@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::text;
 use crate::units::Span;
 
-/// The file of a trace: as many arrivals as a trace may have, 40 bytes each.
+/// The largest trace file: as many arrivals as a trace may have, at 40 bytes each.
 const TRACE_BYTES_MAX: u64 = 40 * TRACE_MAX as u64;
 
-/// Arrivals of a trace, 16 bytes each in memory.
+/// The most arrivals of a trace, 16 bytes each in memory.
 const TRACE_MAX: usize = 20_000_000;
 
-/// Seconds from here on are of the calendar (1973 and later), not of a load.
+/// Larger values are dates in seconds since 1970 (1973 or later), not offsets into a load.
 const EPOCH_MIN_S: f64 = 1e8;
 
-/// Why a file is no trace.
+/// Why a file is not a valid trace.
 #[derive(Debug, thiserror::Error)]
 #[error("{fault}", fault = shown(path, fault))]
 pub(super) struct TraceError {
@@ -32,7 +32,7 @@ enum Fault {
     Encoding(&'static str),
     #[error(transparent)]
     Csv(#[from] csv::Error),
-    #[error("line {line}: expected seconds from 0 on, found `{found}`")]
+    #[error("line {line}: expected seconds of at least 0, found `{found}`")]
     NotSeconds { line: u64, found: String },
     #[error(
         "line {line}: `{found}` is an absolute time; expected seconds since the first arrival: subtract \
@@ -58,8 +58,8 @@ fn shown(path: &Path, fault: &Fault) -> String {
     }
 }
 
-/// Reads the first column of a CSV file: seconds since the start of a load, ascending, played back
-/// `speed` times as fast. A first line that is no number is a header.
+/// Reads the first column of a CSV file: seconds since the start of a load, ascending, played back `speed`
+/// times as fast. A first line that is not a number is a header.
 pub(super) fn read_trace(path: &Path, speed: f64) -> Result<Vec<Duration>, TraceError> {
     read(path, speed).map_err(|fault| TraceError { path: path.to_owned(), fault })
 }
@@ -71,7 +71,7 @@ fn read(path: &Path, speed: f64) -> Result<Vec<Duration>, Fault> {
         true => std::fs::File::open(path),
         false => Err(std::io::Error::other("it is not a file")),
     });
-    // Read as it goes: a long one is many times as large as what is kept of it.
+    // Read in pieces: a long file is many times as large as what is kept of it.
     let mut file = BufReader::new(file?);
     if let Some(what) = text::other_encoding(file.fill_buf()?) {
         return Err(Fault::Encoding(what));

@@ -1,4 +1,4 @@
-//! What is read of a Flow while it is under load, from `metrics` and `prometheus` as written.
+//! What is collected from a Flow under load, from `metrics` and `prometheus` in the file.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::server::{Address, Prometheus, Watch};
 use crate::source::{Problem, Spot};
 use crate::wire::Map;
 
-/// Addresses, names and queries of one Flow, of each.
+/// The most addresses, names and queries of one Flow, each counted separately.
 const EACH_MAX: usize = 64;
 
-/// Reads and checks what a flow says of its metrics.
+/// Reads and checks the metric settings of a flow.
 pub(super) fn read(
     given: &scenario::Flow,
     at: Spot<'_>,
@@ -34,7 +34,7 @@ pub(super) fn read(
     for (index, text) in from.iter().enumerate() {
         let Some(address) = address(text, spot.index(index), problems) else { continue };
         if watch.addresses.contains(&address) {
-            let message = format!("`{text}` is there twice, so it would count twice");
+            let message = format!("`{text}` is listed twice, so it would count twice");
             spot.index(index).problem(problems, message, |problem| problem);
         }
         watch.addresses.push(address);
@@ -62,8 +62,9 @@ pub(super) fn read(
         for (name, query) in &prometheus.queries {
             let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if name.is_empty() || !name.chars().all(in_name) {
-                let message =
-                    format!("a query has a name of letters, digits, `_` and `-`, found `{name}`");
+                let message = format!(
+                    "expected a query name of letters, digits, `_` and `-`, found `{name}`"
+                );
                 queries.name(name).problem(problems, message, |problem| problem);
             }
             if query.trim().is_empty() {
@@ -85,7 +86,7 @@ pub(super) fn read(
         [("metrics", from.len().max(also.len())), ("prometheus", watch.named().count())]
     {
         if count > EACH_MAX {
-            let message = format!("at most {EACH_MAX} are read of one flow, found {count}");
+            let message = format!("at most {EACH_MAX} are read per flow, found {count}");
             at.key(key).problem(problems, message, |problem| problem);
         }
     }
@@ -103,7 +104,7 @@ fn address(text: &str, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<Addr
     }
 }
 
-/// The same in the words of a scenario file.
+/// The settings as in a suite.
 pub(super) fn show(watch: &Watch) -> Map {
     let mut map = Map::new();
     let Watch { addresses, also, prometheus, tls: TlsOptions { .. } } = watch;

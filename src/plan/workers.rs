@@ -5,38 +5,38 @@ use super::{Load, Scenario};
 use crate::units::Part;
 use crate::wire::Protocol;
 
-/// Connections of a session.
+/// The number of connections of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connections {
     /// As many as the load needs.
     AsNeeded,
-    /// So many.
+    /// Exactly this many.
     Exactly(usize),
 }
 
 /// The threads that send a load, and their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Workers {
-    /// Threads, each with connections of its own. At least 1.
+    /// Threads, each with its own connections. At least 1.
     pub threads: usize,
-    /// Connections that are opened before the load, by all of them together. At least as many.
+    /// Connections that all threads together open before the load. At least one per thread.
     pub connections: usize,
 }
 
-/// Arrivals per second from which on more than one thread sends. One can do several times as many,
-/// and keeps time better when there is only one of them.
+/// The arrivals per second above which more than one thread sends. One thread can do several times as many, and
+/// a single thread keeps the schedule better.
 const BUSY_RATE: f64 = 5_000.0;
 
-/// Clients from which on more than one thread sends.
+/// The number of clients above which more than one thread sends.
 const BUSY_CLIENTS: usize = 32;
 
 impl Scenario {
-    /// Whether each request has a connection of its own while it is in flight, as over HTTP/1.1.
+    /// Whether each request in flight occupies a connection, as over HTTP/1.1.
     pub(crate) fn has_a_connection_each(&self) -> bool {
         self.protocol == Protocol::Http && !self.client.http_2
     }
 
-    /// The threads that send a part of it on a machine of so many processors.
+    /// The threads that send one part of the load on a machine with this many processors.
     pub(crate) fn workers(&self, cores: usize, part: Part) -> Workers {
         let share = |total: usize| part.share(total as u64) as usize;
         let clients = match &self.load {
@@ -48,7 +48,7 @@ impl Scenario {
         let most = threads.min(clients.unwrap_or(usize::MAX)).max(1);
         match self.client.connections {
             Connections::Exactly(connections) => {
-                // A part of few connections may have none left for it.
+                // If connections are few, a part's share may be zero.
                 let connections = share(connections).max(1);
                 let given = self.client.workers.unwrap_or(connections);
                 Workers { threads: given.min(connections).clamp(1, most), connections }
@@ -63,8 +63,8 @@ impl Scenario {
                     None if busy => most,
                     None => 1,
                 };
-                // Over HTTP each client has a connection of its own; opened before, it costs no
-                // request its time.
+                // Over HTTP each client has its own connection; opening it in advance keeps that time out of
+                // the first request.
                 let connections = match clients {
                     Some(clients) if self.has_a_connection_each() => clients.max(threads),
                     _ => threads,

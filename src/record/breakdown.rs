@@ -1,9 +1,9 @@
-//! Latency breakdown: where typical requests and the slowest ones spend their time, which need not
-//! be the same.
+//! Latency breakdown: where typical requests and the slowest ones spend their time, which may
+//! differ.
 //!
 //! Times per hop are added up by classes of response time, narrow enough (a factor of 1.09) to
 //! separate the requests around the median from those beyond the 99th percentile afterwards. So any
-//! two breakdowns merge by addition, and a million requests take the room of a few hundred.
+//! two breakdowns merge by addition, and a million requests take as much memory as a few hundred.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +44,8 @@ pub enum Stop {
 /// Number of hops before the Executors.
 const FIXED: usize = 3;
 
-/// Maximum number of Executors. A Flow has a handful, but a gateway that invents names never ends.
+/// Maximum number of Executors. A Flow has a handful, but a gateway that invents names could go on
+/// forever.
 pub(crate) const EXECUTORS_MAX: usize = 64;
 
 /// Range of ranks that counts as typical.
@@ -178,7 +179,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Requests of which every hundredth is delayed in `indexer`.
+    /// Requests, every hundredth of which is delayed in `indexer`.
     fn breakdown(requests: u64) -> Breakdown {
         let mut breakdown = Breakdown::default();
         for n in 0..requests {

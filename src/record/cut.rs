@@ -1,5 +1,5 @@
-//! Limits the size of texts from the network where they are recorded: of a message of a megabyte,
-//! only the beginning is useful, and reports would keep all of it.
+//! Limits the size of recorded texts from the network: only the beginning of a megabyte-long
+//! message is useful, and reports would keep all of it.
 
 use std::borrow::Cow;
 

@@ -1,34 +1,35 @@
-//! When a load began by the clock of the Flow's gateway. A response with routes says when the gateway took its request
-//! and gave it back, so each is an exchange as in NTP.
+//! When a load began by the clock of the Flow's gateway. A response with routes says when the gateway received its
+//! request and answered it, so each is an exchange as in NTP.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// How fast two clocks may drift apart, beyond what any quartz does: a second in three hours.
+/// Assumed maximum drift between two clocks, more than that of any quartz: one second in three hours.
 const DRIFT: f64 = 1e-4;
 
-/// What an exchange says of the start of what is measured.
+/// The start of measurement, as estimated from one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Exchange {
     /// By the gateway's clock, in ns since 1970.
     pub(crate) start_ns: i64,
-    /// How wrong that may be: half of the way there and back, and what clocks drift apart until then.
+    /// Maximum error: half the round trip, plus the clock drift in between.
     pub(crate) within_ns: u64,
 }
 
-/// When a request was written and answered, by our own clock, in ns from the start of what is measured.
+/// When a request was written and answered, by our own clock, in ns from the start of measurement.
 pub(crate) struct Sent {
     pub(crate) written_ns: i64,
     pub(crate) done_ns: i64,
 }
 
 impl Exchange {
-    /// From a request that the gateway had from `entered` to `left` by its own clock; `None` if that cannot be.
+    /// From a request that was in the gateway from `entered` to `left`, by the gateway's clock; `None` if that is
+    /// impossible.
     pub(crate) fn new(sent: &Sent, entered: SystemTime, left: SystemTime) -> Option<Exchange> {
         let there = left.duration_since(entered).ok().and_then(ns)?;
         let way = sent.done_ns.checked_sub(sent.written_ns)?.checked_sub(there)?;
-        // Twice the middle of both, so that nothing is rounded.
+        // Twice the midpoint on both sides, so that nothing is rounded.
         let ours = i128::from(sent.written_ns) + i128::from(sent.done_ns);
         let entered = entered.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(ns)?;
         let theirs = 2 * i128::from(entered) + i128::from(there);
@@ -55,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// Long ago enough, and in the time of `SystemTime`.
+    /// Far enough in the past, and representable as `SystemTime`.
     const START_NS: i64 = 1_700_000_000_000_000_000;
 
     fn at(ns: i64) -> SystemTime {
@@ -79,7 +80,7 @@ mod tests {
             let wrong = best.start_ns.abs_diff(START_NS);
             prop_assert!(wrong <= best.within_ns + 1, "{wrong} of {}", best.within_ns);
             let fastest = ways.iter().map(|(there, back, _)| there + back).min().expect("there is one");
-            // A second at most has passed: clocks drift 100 µs in it.
+            // At most a second has passed, in which clocks drift 100 µs.
             prop_assert!(best.within_ns <= fastest as u64 / 2 + 101_000);
         }
     }

@@ -32,7 +32,7 @@ pub struct Histogram {
 #[derive(Clone, Debug)]
 enum Counts {
     None,
-    /// As they were read from a journal: most are added to others, and that is all.
+    /// As read from a journal: most are only added to others.
     Packed(Packed),
     /// Grows with the largest value, up to 190 KB.
     Dense(hdrhistogram::Histogram<u64>),
@@ -97,7 +97,7 @@ impl Histogram {
         hdrhistogram::Histogram::new(3).expect("three digits are allowed")
     }
 
-    /// The counts with room for more.
+    /// The counts in growable form.
     fn dense_mut(&mut self) -> &mut hdrhistogram::Histogram<u64> {
         if !matches!(self.counts, Counts::Dense(_)) {
             self.counts = Counts::Dense(self.dense().into_owned());
@@ -108,7 +108,7 @@ impl Histogram {
         }
     }
 
-    /// The counts as the library has them.
+    /// The counts in the library's form.
     fn dense(&self) -> Cow<'_, hdrhistogram::Histogram<u64>> {
         match &self.counts {
             Counts::Dense(counts) => Cow::Borrowed(counts),
@@ -280,7 +280,7 @@ impl Histogram {
         let whole = if bytes.starts_with(&COMPRESSED) { inflate(bytes)? } else { bytes.to_vec() };
         let mut counts: hdrhistogram::Histogram<u64> =
             HdrDeserializer::new().deserialize(&mut &whole[..]).map_err(HistogramError::Hdr)?;
-        // One with our layout is used as it is: reports read tens of thousands of them.
+        // A histogram with our layout is used as it is: reports read tens of thousands of them.
         let ours = (counts.low(), counts.sigfig()) == (1, 3)
             && counts.max() <= Histogram::MAX.as_micros() as u64;
         let mut histogram = Histogram::new();
@@ -323,7 +323,7 @@ impl Histogram {
         }
     }
 
-    /// Reads what [`Histogram::packed`] gave. Minimum, maximum and mean have the resolution of the buckets.
+    /// Reads the output of [`Histogram::packed`]. Minimum, maximum and mean have the resolution of the buckets.
     pub(super) fn from_packed(packed: Packed) -> Histogram {
         let mut histogram = Histogram { counts: Counts::Packed(packed), ..Histogram::new() };
         let (mut ends, mut sum_ns) = (None, 0);
@@ -357,8 +357,8 @@ fn add(counts: &mut hdrhistogram::Histogram<u64>, us: u64, count: u64) {
     counts.record_n(us, count).expect("the histogram grows to an hour");
 }
 
-/// The values in µs that a histogram of three digits does not tell apart. The library knows them, but only where
-/// there is a histogram to ask.
+/// The values in µs that share a bucket in a histogram of three digits. The library computes this too, but only for
+/// an existing histogram.
 struct Bucket {
     lowest: u64,
     width: u64,
@@ -366,7 +366,7 @@ struct Bucket {
 
 impl Bucket {
     fn of(us: u64) -> Bucket {
-        // Up to 2047 each µs is one; they double in width from there on with each doubling.
+        // Up to 2047, each µs has its own bucket; from there, the width doubles each time the value doubles.
         const DIGITS: u32 = 11;
         let doublings = (u64::BITS - us.leading_zeros()).saturating_sub(DIGITS);
         Bucket { lowest: us >> doublings << doublings, width: 1 << doublings }
@@ -387,7 +387,7 @@ struct Exact {
     /// Omitted if there are no values within the hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     buckets: Option<Packed>,
-    /// The same in journals of before: [`Histogram::to_base64`].
+    /// The same in older journals: [`Histogram::to_base64`].
     #[serde(default, skip_serializing)]
     counts: Option<String>,
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,5 +1,5 @@
-//! The counts of a histogram as a journal has them: only the buckets that have some, so that adding them up costs
-//! what was measured, and not what could have been.
+//! The counts of a histogram as stored in a journal: only non-empty buckets, so that the cost of adding depends on
+//! what was measured, not on the possible range.
 
 use std::fmt;
 
@@ -8,21 +8,21 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Buckets by their lowest value, in ascending order, and how many values are in each.
+/// Buckets by their lowest value, in ascending order, with the number of values in each.
 ///
-/// Two LEB128 numbers a bucket: how far it is from the bucket before it, in µs, and its count. In JSON, base64.
+/// Two LEB128 numbers per bucket: its distance from the previous bucket in µs, and its count. In JSON, base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     bytes: Box<[u8]>,
     values: u64,
 }
 
-/// Why bytes are no buckets.
+/// Why bytes are not valid buckets.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackedError {
     #[error("not base64: {0}")]
     Base64(#[from] base64::DecodeError),
-    #[error("a number that ends in the middle, or is too large")]
+    #[error("a number that is truncated or too large")]
     Number,
     #[error("a bucket without values, or not above the one before it")]
     Order,
@@ -59,7 +59,7 @@ impl Packed {
         Ok(Packed { bytes: bytes.into(), values })
     }
 
-    /// How many bytes it takes.
+    /// Size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -87,13 +87,13 @@ fn write(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// Takes a number from the start; `None` when there is no whole one.
+/// Takes a number from the start; `None` if it is incomplete or too large.
 fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
-        // The tenth byte has room for one bit.
+        // Only one bit of the tenth byte fits.
         if shift == 63 && byte > 1 {
             return None;
         }

@@ -158,9 +158,9 @@ impl ScenarioSummary {
             error_rate: requests.error_rate(),
             response_time_ms: Latency::new(&response),
             service_time_ms: Latency::new(&service),
-            // A single request has no pauses in it; those of steps are not kept by the second.
+            // A single request contains no pauses; the active time of steps is not kept per second.
             active_time_ms: self.steps.is_empty().then(|| Latency::new(&response)),
-            // How often each was chosen is known of the whole run only.
+            // How often each list was chosen is known only for the whole run.
             choices: Vec::new(),
             first_response_ms: Latency::default(),
             failed_time_ms: Default::default(),
@@ -223,8 +223,8 @@ fn requests(seconds: &[TimelineSecond]) -> Requests {
     }
 }
 
-/// What stands for messages that a part of a run does not tell apart.
-const SEVERAL: &str = "(one of several messages, which a part of a run does not tell apart)";
+/// Stands for messages that cannot be told apart in a part of a run.
+const SEVERAL: &str = "(one of several messages, which a part of a run does not distinguish)";
 
 /// Errors by kind and, where it is certain that they occurred in this part, by message.
 fn errors(
@@ -248,7 +248,7 @@ fn errors(
             let last = error.last_at_s.unwrap_or(f64::INFINITY);
             error.kind == kind && error.first_at_s < to && last >= from
         };
-        // All of those whose first and last occurrence are in it occurred in it.
+        // If the first and last occurrence are in the window, all of them are.
         let is_within = |error: &&ErrorSummary| {
             error.first_at_s >= from && error.last_at_s.is_some_and(|last| last < to)
         };
@@ -314,10 +314,10 @@ mod tests {
         assert_eq!(told(counts, &both, 2, 4), [of("late", 7)]);
         assert_eq!(told(counts, &both, 3, 4), [of("late", 3)]);
         assert_eq!(told(counts, &both, 0, 4), [of("late", 7), of("early", 5)]);
-        // Of one it is certain, and of what is left as well.
+        // One message is certain, and therefore so is the remainder.
         assert_eq!(told(counts, &both, 0, 3), [of("early", 5), of("late", 4)]);
         assert_eq!(told(counts, &both, 1, 3), [of(SEVERAL, 6)]);
-        // What an older version kept says only when each was first.
+        // Older versions kept only when each message first occurred.
         let old = [known("early", 5, 0.1, None), known("late", 7, 2.1, None)];
         assert_eq!(told(counts, &old, 0, 2), [of("early", 5)]);
         assert_eq!(told(counts, &old, 2, 4), [of(SEVERAL, 7)]);

@@ -14,7 +14,7 @@ pub struct Reason {
     pub code: Code,
     /// The value found, in the unit of `code`; null if it has no figures.
     pub found: Option<f64>,
-    /// The value allowed or needed, in the same unit.
+    /// The value allowed or required, in the same unit.
     pub limit: Option<f64>,
     /// The reason as a sentence.
     pub text: String,
@@ -41,7 +41,7 @@ pub enum Code {
     /// The load was too short to tell whether the Flow keeps up: the share of it still in flight at
     /// the end.
     TooShort,
-    /// A limit on our side (open files, local ports) prevented connections for some requests: their
+    /// A limit of this machine (open files, local ports) prevented connections for some requests: their
     /// number.
     OwnLimit,
     /// Little's law fails: the relative difference between counted requests in flight and time
@@ -51,7 +51,7 @@ pub enum Code {
     PartMissing,
     /// A part of the load ended before its time: after how many seconds.
     PartLost,
-    /// A part of the load began late: by how much, and how much it may, ms.
+    /// A part of the load began late: by how much, and the limit, ms.
     PartLate,
     /// Too few requests for a percentile: how many there are, and how many it needs.
     TooFewRequests,
@@ -78,7 +78,7 @@ pub enum Code {
     FailedOnce,
     /// The sustained load and the upper bound are further apart than requested: shares.
     EndsFarApart,
-    /// Too few runs to decide a gate: runs per side, and how many would probably be enough.
+    /// Too few runs to decide a gate: runs per side, and how many would probably suffice.
     TooFewRuns,
     /// The candidate has no such scenario.
     ScenarioMissing,
@@ -94,7 +94,7 @@ pub enum Code {
     NotRepeated,
     /// The budget leaves no time to repeat a regression.
     NoTimeToRepeat,
-    /// From a flowbench that had no code for it.
+    /// From a version of flowbench that had no code for it.
     #[serde(other)]
     Other,
 }

@@ -15,7 +15,7 @@ use crate::engine::event::{Event, Finished, Iteration, Listener, Outcome};
 use crate::error::chain;
 use crate::wire::Route;
 
-/// What a recorder hands over from time to time, to be merged with that of the other workers.
+/// What a recorder hands over periodically, to be merged with that of the other workers.
 #[derive(Clone, Debug, Default)]
 pub struct Delta {
     /// The worker that sends it.
@@ -34,17 +34,16 @@ pub struct Delta {
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
     pub last_done: Option<Instant>,
-    /// When the load was ended before its time.
+    /// When the load was ended early.
     pub stopped: Option<Instant>,
-    /// A sample of the measured requests, and how many it was taken of; with the last.
+    /// A sample of the measured requests, and how many it was taken from; only in the last delta.
     pub(crate) sample: (Vec<Sampled>, u64),
-    /// What is new in a smaller one, and of which part of the load that is; 0 where there are none.
+    /// New entries in a smaller sample, and the part of the load they belong to; 0 if there are no parts.
     pub(crate) noted: (u64, Vec<Noted>),
 }
 
 impl Delta {
-    /// Adds what another one has besides its seconds; whose it is, and up to when it tells, is that of the other
-    /// one from then on.
+    /// Adds everything but the seconds of another delta; `worker` and `told` are replaced by its values.
     pub(crate) fn add_rest(&mut self, other: &Delta) {
         (self.worker, self.told) = (other.worker, other.told);
         self.warmup.merge(&other.warmup);
@@ -70,7 +69,7 @@ pub struct Recorder {
     start: Instant,
     /// End of the load, if it ends by time or was stopped.
     end: Option<Instant>,
-    /// Whether iterations have steps, which are counted by themselves.
+    /// Whether iterations have steps, which are counted separately.
     by_step: bool,
     /// Not handed over yet; usually only the current second.
     seconds: Vec<(u64, Tally)>,
@@ -93,15 +92,15 @@ pub struct Recorder {
     told: Option<i128>,
     worker: usize,
     sampler: Option<Sampler>,
-    /// Whether clocks will be compared by what responses say of the gateway's.
+    /// Whether the gateway's clock is read from responses, to compare the clocks of parts.
     compares_clocks: bool,
-    /// Room for a few. A receiver that falls behind gets the same counts later, added up.
+    /// Holds a few. A receiver that falls behind gets the same counts later, added up.
     deltas: mpsc::Sender<Delta>,
 }
 
 impl Recorder {
-    /// A recorder for a worker's iterations from `start` on; `by_step`: they have steps, each of which is
-    /// told by itself. Events marked as not measured are kept apart.
+    /// A recorder for a worker's iterations from `start` on; `by_step`: they have steps, each of which is counted
+    /// separately. Events marked as not measured are kept apart.
     pub fn new(
         worker: usize,
         start: Instant,
@@ -133,13 +132,13 @@ impl Recorder {
         }
     }
 
-    /// Takes a sample of the requests, as one of so many workers in a load of so many parts.
+    /// Takes a sample of the requests, as one of this many workers in a load of this many parts.
     pub fn sampling(self, workers: usize, parts: u64) -> Recorder {
         let sampler = Some(Sampler::new(self.worker, workers, parts, self.start));
         Recorder { sampler, ..self }
     }
 
-    /// Takes note of the gateway's clock, by which those of the parts of a load are compared.
+    /// Records the gateway's clock, against which the clocks of parts are compared.
     pub(crate) fn comparing_clocks(self, compares_clocks: bool) -> Recorder {
         Recorder { compares_clocks, ..self }
     }
@@ -162,9 +161,8 @@ impl Recorder {
         Delta { sample, ..rest }
     }
 
-    /// Announces that nothing more will come except what [`Recorder::finish`] returns, so that
-    /// nobody waits for this worker. If the channel is full, the others wait until all workers are
-    /// done.
+    /// Announces that nothing more will come except the result of [`Recorder::finish`], so that nobody waits for this
+    /// worker. If the channel is full, the others wait until all workers are done.
     pub fn done(&mut self) {
         if let Ok(room) = self.deltas.clone().try_reserve() {
             room.send(self.take(Duration::MAX));
@@ -203,9 +201,9 @@ impl Recorder {
         if measured { self.second(at) } else { &mut self.warmup }
     }
 
-    /// Changes the number in flight, after the area until then was added. A thread that is busy, or
-    /// waits for a processor, reads a response and hears of it later: then the area since `at` was
-    /// added without this change, and is corrected by it.
+    /// Changes the number in flight, after the area until then was added. A thread that is busy or waits for a
+    /// processor reads a response, and learns of it, later: then the area since `at` was added without this change,
+    /// and is corrected by it.
     fn in_flight(&mut self, at: Instant, change: i64) {
         let added = self.in_flight_since;
         if at > added {
@@ -378,7 +376,7 @@ impl Recorder {
     }
 }
 
-/// Records what only an ok response contains; gives the routes in it, if they can be.
+/// Records what only an ok response contains; returns the routes in it, if they are plausible.
 fn answered<'a>(tally: &mut Tally, finished: &'a Finished, start: Instant) -> &'a [Route] {
     let service = finished.service_time().unwrap_or_default();
     let Some(reply) = &finished.reply else { return &[] };
@@ -394,7 +392,7 @@ fn answered<'a>(tally: &mut Tally, finished: &'a Finished, start: Instant) -> &'
     match received {
         Some(received) => {
             tally.documents_received += received;
-            // An endpoint such as `/delete` gives none back.
+            // An endpoint such as `/delete` returns none.
             if received > 0 {
                 tally.documents_missing += finished.documents.saturating_sub(received);
             }
@@ -480,7 +478,7 @@ fn in_gateway(routes: &[Route]) -> Option<(Duration, Duration)> {
     Some((whole, whole.saturating_sub(covered)))
 }
 
-/// What a response says of the gateway's clock.
+/// The clock exchange with the gateway in a response.
 fn exchange(finished: &Finished, routes: &[Route], start: Instant) -> Option<Exchange> {
     let gateway = routes.iter().find(|route| route.executor == "gateway")?;
     let ns = |at: Instant| {
@@ -506,7 +504,7 @@ fn details(error: &CallError) -> Option<String> {
     (!lines.is_empty()).then(|| cut(&lines.join("\n")).into_owned())
 }
 
-/// What came back to a plain request that failed by its status.
+/// The response to a plain request that failed by its status.
 fn refusal(reply: Option<&Reply>) -> Option<String> {
     let Body::Http(response) = &reply?.body else { return None };
     let body = String::from_utf8_lossy(&response.body[..response.body.len().min(DETAILS_MAX)]);
@@ -514,7 +512,7 @@ fn refusal(reply: Option<&Reply>) -> Option<String> {
     Some(cut(&lines).into_owned())
 }
 
-/// Of a body, this much is looked at.
+/// Only this much of a body is read, in bytes.
 const DETAILS_MAX: usize = 16 << 10;
 
 impl Listener for Recorder {
@@ -680,7 +678,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let (deltas, _taken) = mpsc::channel(1);
-        // Nothing is received meanwhile, so everything is here at the end.
+        // Nothing is received meanwhile, so all counts are still here at the end.
         deltas.try_send(Delta::default()).expect("there is room for one");
         let mut recorder = Recorder::new(0, start, Some(at(1600)), false, deltas);
         let requests = [(100, 900), (200, 1700), (300, 2100)].map(|(released, done)| {
@@ -694,7 +692,7 @@ mod tests {
             let at = released;
             recorder.on(Event::Released { arrival, step, begins, at, documents, bytes, in_flight });
         }
-        // The thread hears of none of them before it counts for the last time.
+        // The thread learns of none of them before its last count.
         recorder.on(Event::Tick(at(2500)));
         requests.iter().for_each(|request| recorder.on(Event::Finished(request)));
         let mut all = Tally::default();
@@ -708,7 +706,7 @@ mod tests {
         assert_eq!(in_flight.at_end, 2);
     }
 
-    /// What was handed over is written to the journal at once, so this is all that a kill can lose.
+    /// What was handed over is written to the journal immediately, so a kill can lose only the rest.
     #[test]
     fn what_ended_a_second_ago_has_been_handed_over_whenever_somebody_asks() {
         const EVERY_MS: u64 = 10;

@@ -32,11 +32,11 @@ pub struct Recording {
     pub first_request: Option<(Instant, Duration)>,
     /// When the last measured request ended.
     pub last_done: Option<Instant>,
-    /// When the load was ended before its time.
+    /// When the load was ended early.
     pub stopped: Option<Instant>,
-    /// A sample of the measured requests, and how many it was taken of.
+    /// A sample of the measured requests, and how many it was taken from.
     pub(super) sample: (Vec<Sampled>, u64),
-    /// A smaller one, of what was told as it came.
+    /// A smaller sample, built from what was reported as it came.
     noted: Samples,
     timeline: Vec<Second>,
     /// The last seconds in full, the newest last.
@@ -73,7 +73,7 @@ pub struct Second {
     pub response: Compact,
     /// Their service time.
     pub(crate) service: Compact,
-    /// Their time in each Executor: its name, the mean, and of how many requests that is.
+    /// Their time in each Executor: its name, the mean, and the number of requests.
     pub(crate) executors: Vec<(String, Duration, u64)>,
     /// Failures detected in this second, by kind.
     pub kinds: BTreeMap<String, u64>,
@@ -112,10 +112,10 @@ impl Compact {
         Compact { counts, min, max, beyond: histogram.beyond() }
     }
 
-    /// Above so many bytes, it is worth the time to compress them.
+    /// Above this many bytes, compressing is worth the time.
     const PACKED_MAX: usize = 4 << 10;
 
-    /// Unpacks it.
+    /// Unpacks the histogram.
     pub fn histogram(&self) -> Histogram {
         let counts = match &self.counts {
             Counts::None => return Histogram::new(),
@@ -127,7 +127,7 @@ impl Compact {
         counts.with_exact(self.min, self.max, self.beyond)
     }
 
-    /// [`Histogram::to_base64`] of it; `None` if there are no values within an hour.
+    /// See [`Histogram::to_base64`]; `None` if there are no values within an hour.
     pub(super) fn to_base64(&self) -> Option<String> {
         match &self.counts {
             Counts::None => None,
@@ -148,8 +148,8 @@ impl Compact {
 }
 
 impl Recording {
-    /// What had not ended when a process was killed counts as sent and given up. Of their time all is
-    /// known together: what they spent in flight and the others did not.
+    /// Counts requests that had not ended when a process was killed as sent and abandoned. Their time is known only
+    /// in total: the time in flight that the other requests do not account for.
     pub(crate) fn give_up(&mut self) {
         let totals = &self.totals;
         let unsent = totals.offered.saturating_sub(totals.sent + totals.dropped);
@@ -169,14 +169,14 @@ impl Recording {
         self.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
     }
 
-    /// Takes the sample that was told as it came, as far as so long after the start, where there is no other: of a run
-    /// that was killed, and of several parts.
+    /// If there is no full sample, uses the one that was reported as it came, up to `until` after the start: for a
+    /// run that was killed, and for several parts.
     pub(crate) fn settle_sample(&mut self, until: Duration) {
         let noted = std::mem::take(&mut self.noted);
         if self.sample.1 == 0 {
             self.sample = noted.whole(until);
             if until < Duration::MAX && self.totals.steps.is_empty() {
-                // How many ended until then is counted. From the sample it is only known roughly.
+                // The number that ended until then is counted; the sample only gives an estimate.
                 self.sample.1 = self.sample.1.min(self.totals.count_all());
             }
         }
@@ -340,7 +340,7 @@ impl Recording {
         self.told().as_secs()
     }
 
-    /// Up to which time every worker has reported everything, from the start of the measurement.
+    /// The time up to which every worker has reported everything, from the start of the measurement.
     pub(crate) fn told(&self) -> Duration {
         self.told.iter().min().copied().unwrap_or_default()
     }
@@ -463,7 +463,7 @@ mod tests {
         };
         let packed = |second: &Second| bytes(&second.response) + bytes(&second.service);
         let most = recording.timeline.iter().map(packed).max().expect("some are packed");
-        // At the end, it exists a second time, in the form in which it is saved.
+        // At the end, it exists a second time, in its saved form.
         let saved = serde_json::to_vec(&recording.timeline_summary()).expect("plain data").len();
         let second = size_of::<Second>() + most + names + saved / 20;
         // Nothing else grows: totals, warmup and the last seconds in full are a fixed number of

@@ -1,7 +1,7 @@
-//! A bounded sample of requests, each with what is known of it: from it follows what sets slow ones apart.
+//! A bounded sample of requests with everything known about each, to find what slow ones have in common.
 //!
-//! It is a uniform sample of all measured requests of a worker (Vitter's algorithm L), so that a request beyond
-//! the first few thousand costs a comparison, and hardly any more than that.
+//! It is a uniform sample of all measured requests of a worker (Vitter's algorithm L), so that after the first few
+//! thousand, a request costs little more than a comparison.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,15 @@ use crate::engine::event::{Finished, Outcome, Traits};
 use crate::random::Key;
 use crate::wire::Route;
 
-/// Requests kept of all workers together.
+/// Requests kept, over all workers.
 pub(crate) const SAMPLE_MAX: usize = 20_000;
 
-/// Requests of all workers of all parts of a load that are told of as they come, so that a run that is killed, and
-/// parts that are merged, have a sample too.
+/// Requests reported as they come, over all workers of all parts of a load, so that a killed run and merged parts
+/// have a sample too.
 const NOTED_MAX: usize = 4_000;
 
-/// A gap between two responses of a connection that is a stall, if requests were under way meanwhile.
+/// A gap between two responses on a connection counts as a stall from this length on, if requests were in flight
+/// meanwhile.
 const STALL: Duration = Duration::from_millis(100);
 
 /// One request of the sample.
@@ -34,31 +35,31 @@ pub struct Sampled {
     /// Its response time.
     #[serde(with = "micros")]
     pub response: Duration,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Its step, from 0.
     #[serde(default, skip_serializing_if = "is_default")]
     pub step: usize,
-    /// What was known of it before it was sent.
+    /// What was known about it before it was sent.
     pub traits: Traits,
-    /// Documents in it.
+    /// Number of its Documents.
     pub documents: u64,
-    /// The part of the load that sent it; 0 where there are none.
+    /// The part of the load that sent it; 0 if there are no parts.
     #[serde(skip)]
     pub part: u64,
-    /// The worker that sent it, and its connection there.
+    /// The worker that sent it, and the index of its connection there.
     #[serde(default, skip_serializing_if = "is_default")]
     pub connection: Option<(usize, u32)>,
-    /// How long nothing had come back over its connection when it was written, if nothing was under way there.
+    /// How long its connection had been idle when it was written, if no request was in flight there.
     #[serde(default, skip_serializing_if = "is_default", with = "maybe_micros")]
     pub idle: Option<Duration>,
-    /// It was under way while nothing came back over its connection for long.
+    /// Whether it was in flight during a stall of its connection.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stalled: bool,
-    /// The Executor that took the longest, by the routes of the response.
+    /// The Executor that took the longest, according to the routes of the response.
     #[serde(default, skip_serializing_if = "is_default")]
     pub longest: Option<String>,
-    /// Replicas that it passed, where routes tell them: `encoder/rep-1`.
+    /// Replicas that it passed, if routes name them: `encoder/rep-1`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub replicas: Vec<String>,
 }
@@ -82,7 +83,7 @@ mod micros {
     }
 }
 
-/// The same for one that may be missing.
+/// The same for an optional time.
 mod maybe_micros {
     use std::time::Duration;
 
@@ -102,14 +103,14 @@ mod maybe_micros {
     }
 }
 
-/// What became of the sample that a worker tells of as it comes.
+/// Changes to the sample that a worker reports as they come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Noted {
-    /// The worker.
+    /// The worker that reports it.
     pub(crate) worker: usize,
-    /// Requests that it is a sample of by now.
+    /// How many requests it samples by now.
     pub(crate) of: u64,
-    /// Places in it and which request is there from now on.
+    /// Slots that changed, and the request now in each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) placed: Vec<(u32, Sampled)>,
 }
@@ -122,12 +123,12 @@ pub(crate) struct Sampler {
     kept: Vec<Sampled>,
     all: Reservoir,
     noted: Reservoir,
-    /// What was placed since it was told last.
+    /// Placed since the last report.
     placed: Vec<(u32, Sampled)>,
     connections: Vec<Connection>,
 }
 
-/// Which requests are kept, and in which place each.
+/// Decides which requests are kept, and in which slot.
 #[derive(Debug)]
 struct Reservoir {
     room: usize,
@@ -138,7 +139,7 @@ struct Reservoir {
     rng: Pcg64,
 }
 
-/// What came over a connection last.
+/// The latest activity on a connection.
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     last_done: Instant,
@@ -146,7 +147,7 @@ struct Connection {
     stalled_until: Option<Instant>,
 }
 
-/// Connections whose state is kept; beyond them nobody asks.
+/// Maximum number of connections whose state is kept; others are ignored.
 const CONNECTIONS_MAX: usize = 4096;
 
 impl Reservoir {
@@ -154,7 +155,7 @@ impl Reservoir {
         Reservoir { room, seen: 0, next: 0, weight: 1.0, rng: key.rng() }
     }
 
-    /// The place of a request that ended, if it is to be kept.
+    /// The slot for a request that ended, if it is to be kept.
     fn place(&mut self) -> Option<usize> {
         let number = self.seen;
         self.seen += 1;
@@ -172,7 +173,7 @@ impl Reservoir {
         }
     }
 
-    /// How many pass until one takes the place of another.
+    /// Draws how many requests pass until one replaces another.
     fn skip(&mut self, number: u64) {
         let room = self.room as f64;
         let draw = |rng: &mut Pcg64| rng.random::<f64>().max(f64::MIN_POSITIVE);
@@ -183,7 +184,7 @@ impl Reservoir {
 }
 
 impl Sampler {
-    /// Of one of so many workers, in a load of so many parts.
+    /// For one of this many workers, in a load of this many parts.
     pub(crate) fn new(worker: usize, workers: usize, parts: u64, start: Instant) -> Sampler {
         let workers = workers.max(1);
         let parts = usize::try_from(parts).unwrap_or(usize::MAX).max(1);
@@ -199,7 +200,7 @@ impl Sampler {
         }
     }
 
-    /// Takes note of a request that ended.
+    /// Offers a request that ended to the sample.
     pub(crate) fn on(&mut self, finished: &Finished) {
         let (idle, stalled) = self.of_connection(finished);
         if !finished.iteration.arrival.measured {
@@ -220,13 +221,13 @@ impl Sampler {
         }
     }
 
-    /// What is new since it was asked last.
+    /// What has changed since the last call.
     pub(crate) fn news(&mut self) -> Noted {
         let placed = std::mem::take(&mut self.placed);
         Noted { worker: self.worker, of: self.noted.seen, placed }
     }
 
-    /// For how long its connection had been idle, and whether it was in a stall of it.
+    /// How long its connection had been idle, and whether the request was in one of its stalls.
     fn of_connection(&mut self, finished: &Finished) -> (Option<Duration>, bool) {
         let timing = &finished.timing;
         let Some(index) = timing.connection.map(|index| index as usize) else {
@@ -244,7 +245,7 @@ impl Sampler {
         let written = timing.written.unwrap_or(timing.done);
         let idle = written.checked_duration_since(connection.last_done);
         let gap = timing.done.saturating_duration_since(connection.last_done);
-        // It was under way when something came back last, and since then nothing did.
+        // The request was in flight when the previous response arrived, and nothing arrived since.
         if idle.is_none() && gap >= STALL {
             connection.stalled_until = Some(timing.done);
         }
@@ -278,18 +279,18 @@ impl Sampler {
         }
     }
 
-    /// The sample, and how many requests it is of.
+    /// The sample, and how many requests it was taken from.
     pub(crate) fn finish(self) -> (Vec<Sampled>, u64) {
         (self.kept, self.all.seen)
     }
 }
 
-/// What workers told of their samples, of each part of a load.
+/// The samples that workers reported, for each part of a load.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples(BTreeMap<(u64, usize), (Vec<Sampled>, u64)>);
 
 impl Samples {
-    /// Takes in what a worker of a part told. Whoever tells of more than there can be is not believed.
+    /// Adds what a worker of a part reported. Reports from impossibly many workers are ignored.
     pub(super) fn add(&mut self, part: u64, noted: Noted) {
         const WORKERS_MAX: usize = 10_000;
         let known = self.0.len();
@@ -309,13 +310,13 @@ impl Samples {
         }
     }
 
-    /// Adds what those of another part told.
+    /// Adds the samples of another part.
     pub(super) fn merge(&mut self, other: Samples) {
         self.0.extend(other.0);
     }
 
-    /// One sample of what ended before an instant, and how many requests it is of: each request is in it with the same
-    /// chance, whoever sent it.
+    /// A single sample of what ended before an instant, and how many requests it was taken from: each request is in
+    /// it with equal probability, no matter who sent it.
     pub(super) fn whole(self, until: Duration) -> (Vec<Sampled>, u64) {
         let share = |(kept, of): &(Vec<Sampled>, u64)| kept.len() as f64 / (*of).max(1) as f64;
         let least = self.0.values().map(share).fold(1.0, f64::min);
@@ -358,7 +359,7 @@ mod tests {
         }
     }
 
-    /// What a worker tells of `of` requests, one each ms, in so many goes.
+    /// Reports a worker's sample of `of` requests, one per ms, in `goes` deltas.
     fn told(room: usize, of: u64, goes: u64, samples: &mut Samples, part: u64) {
         let mut reservoir = Reservoir::new(room, Key::new(part));
         for go in 0..goes {
@@ -378,7 +379,7 @@ mod tests {
         let (all, of) = samples.clone().whole(Duration::MAX);
         assert_eq!((all.len(), of), (1000, 50_000));
         let mean = all.iter().map(|one| one.done.as_secs_f64()).sum::<f64>() / 1000.0;
-        // Of uniform draws, five standard errors of the mean.
+        // For uniform draws, five standard errors of the mean.
         assert!((mean - 25.0).abs() < 5.0 * 50.0 / 12f64.sqrt() / 1000f64.sqrt(), "{mean}");
         let (early, of) = samples.whole(Duration::from_secs(25));
         assert!(early.iter().all(|one| one.done < Duration::from_secs(25)));

@@ -29,11 +29,11 @@ pub struct ReadError {
 /// What is wrong with a saved result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadProblem {
-    /// The file does not exist, or may not be read.
+    /// The file does not exist, or is not readable.
     #[error("could not be read: {0}")]
     Io(#[from] io::Error),
     /// The file ends in the middle.
-    #[error("ends in the middle (line {line}): it was cut off, or not written completely")]
+    #[error("is truncated (line {line}): it was cut off or not written completely")]
     Truncated {
         /// The last line, counted from 1.
         line: usize,
@@ -148,7 +148,7 @@ pub(crate) fn parse_as<T: DeserializeOwned>(
 }
 
 fn not_json(text: &str, error: &serde_json::Error) -> ReadProblem {
-    // A number that is cut off is told as one that is wrong, at its end.
+    // A truncated number is reported as an invalid one, at its end.
     let lines = text.split('\n').count();
     let last = text.rsplit('\n').next().unwrap_or_default().len();
     let at_end = error.line() == lines && error.column() >= last;
@@ -197,7 +197,7 @@ fn seconds(field: &str, value: f64) -> Result<(), Wrong> {
     if (0.0..=SECONDS_MAX).contains(&value) {
         return Ok(());
     }
-    wrong(field, format!("{value} is no length of time"))
+    wrong(field, format!("{value} is not a duration"))
 }
 
 fn count(field: &str, value: u64) -> Result<(), Wrong> {
@@ -208,7 +208,7 @@ fn passed(passed: bool, verdict: Verdict) -> Result<(), Wrong> {
     if passed == (verdict == Verdict::Passed) {
         return Ok(());
     }
-    wrong("passed", format!("is {passed}, which the `verdict` beside it contradicts"))
+    wrong("passed", format!("is {passed}, which contradicts its `verdict`"))
 }
 
 fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
@@ -217,7 +217,7 @@ fn check_scenario(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     passed(scenario.passed, scenario.verdict)?;
     if scenario.validity.valid != scenario.validity.reasons.is_empty() {
         let valid = scenario.validity.valid;
-        return wrong("validity.valid", format!("is {valid}, which its `reasons` contradict"));
+        return wrong("validity.valid", format!("is {valid}, which contradicts its `reasons`"));
     }
     within("requests", check_requests(&scenario.requests))?;
     check_totals(scenario)?;
@@ -273,13 +273,13 @@ fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     let expected = scenario.requests.error_rate();
     if !scenario.error_rate.zip(expected).is_none_or(|(found, expected)| near(found, expected)) {
         let found = scenario.error_rate.unwrap_or_default();
-        return wrong("error_rate", format!("is {found}, which `requests` contradict"));
+        return wrong("error_rate", format!("is {found}, which contradicts `requests`"));
     }
     let seconds = scenario.duration_s;
     let offered = scenario.throughput.offered_per_s;
     let arrivals = scenario.requests.arrivals as f64;
     if scenario.part.is_none() && seconds > 0.0 && !near(offered * seconds, arrivals) {
-        let why = format!("is {offered}, but {arrivals} arrivals in {seconds} s are another rate");
+        let why = format!("is {offered}, but {arrivals} arrivals in {seconds} s give another rate");
         return wrong("throughput.offered_per_s", why);
     }
     let completed: Option<u64> = scenario.timeline.iter().map(|second| second.completed).sum();
@@ -297,7 +297,7 @@ fn check_totals(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     if scenario.verdict == Verdict::Passed
         && judged.clone().any(|verdict| verdict != Verdict::Passed)
     {
-        return wrong("verdict", "is `held`, which a threshold contradicts");
+        return wrong("verdict", "is `held`, which contradicts a threshold");
     }
     if scenario.verdict == Verdict::Failed
         && judged.clone().all(|verdict| verdict != Verdict::Failed)
@@ -320,7 +320,7 @@ fn check_requests(requests: &Requests) -> Result<(), Wrong> {
     }
     let ended = ok + requests.errors() + abandoned + unknown;
     if sent != ended {
-        return wrong("sent", format!("is {sent}, but what became of them adds up to {ended}"));
+        return wrong("sent", format!("is {sent}, but the outcomes add up to {ended}"));
     }
     Ok(())
 }
@@ -335,7 +335,10 @@ fn check_latency(latency: &Latency) -> Result<(), Wrong> {
     let histogram = latency.to_histogram().map_err(|e| ("histogram".into(), e.to_string()))?;
     if histogram.count() != latency.count {
         let held = histogram.count();
-        return wrong("count", format!("is {}, but the `histogram` holds {held}", latency.count));
+        return wrong(
+            "count",
+            format!("is {}, but the `histogram` contains {held}", latency.count),
+        );
     }
     let expected = Latency::new(&histogram);
     for ((name, found), (_, expected)) in latency.figures().into_iter().zip(expected.figures()) {
@@ -366,7 +369,7 @@ fn check_histograms(second: &TimelineSecond) -> Result<(), Wrong> {
         let histogram = Histogram::from_base64(text).map_err(|e| (name.into(), e.to_string()))?;
         if histogram.count() > second.ok {
             let (held, ok) = (histogram.count(), second.ok);
-            return wrong(name, format!("holds {held} requests, but `ok` is {ok}"));
+            return wrong(name, format!("contains {held} requests, but `ok` is {ok}"));
         }
     }
     Ok(())
@@ -376,10 +379,10 @@ fn check_histograms(second: &TimelineSecond) -> Result<(), Wrong> {
 fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     let timeline = &scenario.timeline;
     let mut sums = [0u64; 5];
-    // A window starts where it was cut.
+    // A cut window does not start at the first second.
     let first = timeline.first().map_or(1, |second| second.t_s);
     if first == 0 || first as f64 > SECONDS_MAX {
-        return wrong("timeline[0].t_s", format!("{first} is no end of a second"));
+        return wrong("timeline[0].t_s", format!("{first} is not the end of a second"));
     }
     for (index, second) in timeline.iter().enumerate() {
         let field = |name: &str| format!("timeline[{index}].{name}");
@@ -405,7 +408,7 @@ fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
         if !(0.0..=COUNT_MAX as f64).contains(&second.in_flight) {
             return wrong(
                 &field("in_flight"),
-                format!("{} is no number in flight", second.in_flight),
+                format!("{} is not a number of requests in flight", second.in_flight),
             );
         }
     }
@@ -418,7 +421,7 @@ fn check_timeline(scenario: &ScenarioSummary) -> Result<(), Wrong> {
     }
     let requests = &scenario.requests;
     if scenario.part.is_some() {
-        // The requests of a window are those that ended in it, wherever they were due.
+        // The requests of a window are those that ended in it, whenever they were due.
         (sums[0], sums[1]) = (requests.arrivals, requests.sent);
     }
     let wholes = [
@@ -529,10 +532,7 @@ mod tests {
     fn what_is_no_result_is_told_from_a_part_of_one() {
         let text = format!("{:#}", saved());
         let cut = text.char_indices().nth(300).unwrap().0;
-        check(
-            &text[..cut],
-            "ends in the middle (line 16): it was cut off, or not written completely",
-        );
+        check(&text[..cut], "is truncated (line 16): it was cut off or not written completely");
         check("", "is not a result of flowbench: it is empty");
         check("[1, 2]", "is not a result of flowbench: it is not a JSON object");
         check("{}", "is not a result of flowbench: it has no `schema`");
@@ -572,17 +572,18 @@ mod tests {
             (
                 "/scenarios/0/throughput/offered_per_s",
                 json!(2500.0),
-                "`scenarios[0].throughput.offered_per_s`: is 2500, but 500 arrivals in 2 s are another rate",
+                "`scenarios[0].throughput.offered_per_s`: is 2500, but 500 arrivals in 2 s give \
+                 another rate",
             ),
             (
                 "/scenarios/0/error_rate",
                 json!(0.5),
-                "`scenarios[0].error_rate`: is 0.5, which `requests` contradict",
+                "`scenarios[0].error_rate`: is 0.5, which contradicts `requests`",
             ),
             (
                 "/scenarios/0/requests/ok",
                 json!(501),
-                "`scenarios[0].requests.sent`: is 500, but what became of them adds up to 501",
+                "`scenarios[0].requests.sent`: is 500, but the outcomes add up to 501",
             ),
             (
                 "/scenarios/0/requests/ok",
@@ -602,7 +603,7 @@ mod tests {
             (
                 "/scenarios/0/verdict",
                 json!("failed"),
-                "`scenarios[0].passed`: is true, which the `verdict` beside it contradicts",
+                "`scenarios[0].passed`: is true, which contradicts its `verdict`",
             ),
             (
                 "/scenarios/0/timeline/1/ok",
@@ -617,7 +618,7 @@ mod tests {
             (
                 "/scenarios/0/duration_s",
                 json!(-2.5),
-                "`scenarios[0].duration_s`: -2.5 is no length of time",
+                "`scenarios[0].duration_s`: -2.5 is not a duration",
             ),
             (
                 "/scenarios/0/requests/retries",

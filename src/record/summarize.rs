@@ -139,7 +139,7 @@ impl ScenarioSummary {
 }
 
 impl DocumentCounts {
-    /// The Documents of a tally. How many came back is only known if every ok response has their number.
+    /// The Documents of a tally. The number received is only known if every ok response states it.
     pub(crate) fn new(tally: &Tally) -> DocumentCounts {
         let told = tally.without_count == 0;
         DocumentCounts {
@@ -200,9 +200,8 @@ impl TimelineSecond {
 }
 
 impl Recording {
-    /// Adds everything that was recorded to what is otherwise known of the scenario. `steps` are
-    /// the names of an iteration's steps, `warmup` is the length of the warmup. Thresholds are not
-    /// evaluated.
+    /// Adds everything that was recorded to what is otherwise known about the scenario. `steps` are the names of an
+    /// iteration's steps, `warmup` is the length of the warmup. Thresholds are not evaluated.
     pub fn summary(
         &self,
         known: ScenarioSummary,
@@ -255,7 +254,7 @@ impl Recording {
         some.map(|(name, histogram)| ((*name).to_owned(), Latency::new(histogram))).collect()
     }
 
-    /// Traces of requests, apart from what is known of them without sending any.
+    /// Traces of requests, added to what is known without sending any.
     pub(crate) fn traces(&self, known: TraceSummary) -> TraceSummary {
         let of = |request: &TracedRequest| TraceOf {
             id: request.id.clone(),
@@ -271,7 +270,7 @@ impl Recording {
         }
     }
 
-    /// What sets slow and failed requests apart; `None` without a sample of them.
+    /// What sets slow and failed requests apart; `None` without a sample.
     fn why(&self, steps: &[&str]) -> Option<WhySummary> {
         let (sample, of) = &self.sample;
         (!sample.is_empty()).then(|| why(sample, *of, steps))
@@ -344,7 +343,7 @@ impl Recording {
         .collect()
     }
 
-    /// Documents; `received` only if every ok response says its number.
+    /// Documents; `received` only if every ok response states its number.
     pub fn documents(&self) -> DocumentCounts {
         DocumentCounts::new(&self.totals)
     }

@@ -78,7 +78,7 @@ pub struct Tally {
     /// Service time of ok requests.
     #[serde(skip_serializing_if = "is_default")]
     pub service: Histogram,
-    /// Response time of ok iterations without the pauses in them, where they have steps.
+    /// Response time of ok iterations without the pauses in them, if they have steps.
     #[serde(skip_serializing_if = "is_default")]
     pub active: Histogram,
     /// From due to the first reply, for ok requests to streaming endpoints.
@@ -87,7 +87,7 @@ pub struct Tally {
     /// Send delay, from due to written, of all requests.
     #[serde(skip_serializing_if = "is_default")]
     pub lag: Histogram,
-    /// Part of the send delay caused by our own pacer.
+    /// Part of the send delay caused by the load generator's pacer.
     #[serde(skip_serializing_if = "is_default")]
     pub pacer: Histogram,
     /// Part of the send delay spent waiting for Documents to be generated.
@@ -120,7 +120,7 @@ pub struct Tally {
     /// Failures by kind and message.
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Errors,
-    /// Requests whose traces are worth a look.
+    /// Requests whose traces are worth inspecting.
     #[serde(skip_serializing_if = "is_default")]
     pub traced: Traced,
     /// Bytes of requests that were sent.
@@ -135,7 +135,7 @@ pub struct Tally {
     /// Requests of each step, for iterations with several steps.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) steps: Vec<StepTally>,
-    /// What the fastest exchange with the gateway says of its clock. Of no use in a sum of several processes.
+    /// The most precise exchange with the gateway's clock. Meaningless in a sum of several processes.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) exchange: Option<Exchange>,
 }
@@ -185,7 +185,7 @@ pub struct InFlight {
 /// What assertions and `count` actions counted on the responses of a scenario.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Assertions that did not hold.
+    /// Number of failed assertions.
     pub assertion_failures: u64,
     /// Counters by name.
     pub counters: IndexMap<String, u64>,
@@ -218,24 +218,24 @@ pub struct ErrorCount {
     pub count: u64,
     /// When it first occurred, from the start of the measurement.
     pub first_at: Duration,
-    /// When it last occurred; not known of what an older version kept.
+    /// When it last occurred; not known in data of older versions.
     #[serde(default)]
     pub last_at: Option<Duration>,
     /// Name and stack of the Executor, if it failed there.
     pub details: Option<String>,
 }
 
-/// A few requests with traces: the slowest, and those that failed first.
+/// A few requests with traces: the slowest, and the first that failed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traced {
-    /// How many were traced.
+    /// Number of traced requests.
     pub count: u64,
     slowest: Vec<TracedRequest>,
     failed: Vec<TracedRequest>,
 }
 
-/// One of them. Times count from the start of the measurement.
+/// A traced request. Times count from the start of the measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TracedRequest {
     /// The id of its trace, as tracing systems write it.
@@ -247,7 +247,7 @@ pub struct TracedRequest {
 }
 
 impl Traced {
-    /// Takes note of a request.
+    /// Counts a traced request, and keeps it if it is among the slowest or the first failures.
     pub(crate) fn record(&mut self, trace: u128, is_ok: bool, due: Duration, response: Duration) {
         self.count += 1;
         let list = if is_ok { &self.slowest } else { &self.failed };
@@ -275,7 +275,7 @@ impl Traced {
         other.failed.iter().for_each(|request| self.keep(false, request.clone()));
     }
 
-    /// The slowest first, and those that failed.
+    /// The slowest first, and then those that failed.
     pub(crate) fn lists(&self) -> (&[TracedRequest], &[TracedRequest]) {
         (&self.slowest, &self.failed)
     }
@@ -337,7 +337,7 @@ impl Errors {
 }
 
 impl Slowest {
-    /// How many are kept.
+    /// Maximum number kept.
     pub(crate) const KEPT: usize = 10;
 
     /// Whether a request with this response time would be kept.
@@ -346,14 +346,14 @@ impl Slowest {
             || self.requests.last().is_some_and(|least| response > least.response)
     }
 
-    /// Keeps it if it is slow enough.
+    /// Keeps a request if it is slow enough.
     pub(crate) fn record(&mut self, request: SlowRequest) {
         let at = self.requests.partition_point(|kept| kept.response >= request.response);
         self.requests.insert(at, request);
         self.requests.truncate(Slowest::KEPT);
     }
 
-    /// Keeps those of another one as well that are slow enough.
+    /// Adds the requests of another list, and keeps the slowest.
     pub(crate) fn merge(&mut self, other: &Slowest) {
         for request in &other.requests {
             if self.wants(request.response) {

@@ -26,7 +26,7 @@ pub struct Circumstances {
     pub withheld: f64,
     /// How long sending threads were ready to run without getting a processor.
     pub waited: Waited,
-    /// How long after the time that was set it began, if one was.
+    /// How long after the set time it began, if one was set.
     pub late: Option<Duration>,
 }
 
@@ -42,13 +42,13 @@ pub struct Waited {
 }
 
 impl Circumstances {
-    /// Whether our own CPU was the limit.
+    /// Whether the load generator's CPU was the limit.
     pub(crate) fn is_saturated(&self) -> bool {
         self.busiest > BUSY_MAX || self.withheld > WITHHELD_MAX
     }
 }
 
-/// How late a part may begin: by more, its seconds are not those of the others.
+/// Maximum delay of a part's start: beyond it, its seconds do not match those of the others.
 const LATE_MAX: Duration = Duration::from_millis(100);
 
 /// Share of a processor above which a thread has no time left to be on time.
@@ -73,7 +73,7 @@ const DELAY_MIN: Duration = Duration::from_millis(1);
 const LEFT_MAX: f64 = 0.05;
 
 impl Circumstances {
-    /// Those of a load that was sent in parts.
+    /// Combines those of two parts of a load.
     pub(crate) fn and(self, other: Circumstances) -> Circumstances {
         Circumstances {
             open: self.open || other.open,
@@ -130,7 +130,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
     reasons.extend(late.and_then(too_late));
     if busiest > BUSY_MAX {
         let text = format!(
-            "a thread that sends was busy {:.0} % of the time (limit {:.0} %); use more connections \
+            "a sending thread was busy {:.0} % of the time (limit {:.0} %); use more connections \
              or a lower rate",
             busiest * 100.0,
             BUSY_MAX * 100.0
@@ -165,7 +165,7 @@ pub fn reasons(recording: &Recording, circumstances: Circumstances) -> Vec<Reaso
     reasons
 }
 
-/// Whether a part began so late that its seconds are not those of the others.
+/// The reason if a part began so late that its seconds do not match those of the others.
 pub(crate) fn too_late(late: Duration) -> Option<Reason> {
     (late > LATE_MAX).then(|| {
         let text = format!("it began {} late (limit {})", show(late), show(LATE_MAX));
@@ -173,8 +173,8 @@ pub(crate) fn too_late(late: Duration) -> Option<Reason> {
     })
 }
 
-/// Whether a part began at another time than most: so long after them by the gateway's clock, in ns, which may be
-/// wrong by so much.
+/// The reason if a part began at another time than most: `later_ns` after them by the gateway's clock, known to
+/// `within`.
 pub(crate) fn apart(later_ns: i64, within: Duration) -> Option<Reason> {
     let by = Duration::from_nanos(later_ns.unsigned_abs());
     (by.saturating_sub(within) > LATE_MAX).then(|| {
@@ -223,8 +223,8 @@ fn contended(totals: &Tally, waited: Waited) -> Option<Reason> {
         && added > DELAY_MIN.as_secs_f64() * OWN_MAX;
     contended.then(|| {
         let text = format!(
-            "threads that send waited for a processor {:.0} % of the time (limit {:.0} %), which adds \
-             {} to each response; leave cores to the load generator",
+            "sending threads waited for a processor {:.0} % of the time (limit {:.0} %), which \
+             adds {} to each response; leave cores to the load generator",
             waited.share * 100.0,
             WITHHELD_MAX * 100.0,
             show(Duration::from_secs_f64(added))
@@ -240,7 +240,7 @@ fn own_limit(totals: &Tally) -> Option<Reason> {
     let count: u64 = ours().map(|error| error.count).sum();
     let requests = if count == 1 { "1 request".to_owned() } else { format!("{count} requests") };
     let text = format!(
-        "a limit on our side kept {requests} from the Flow: {}; raise it (`ulimit -n`), or use fewer \
+        "a limit of this machine prevented {requests}: {}; raise it (`ulimit -n`), or use fewer \
          connections",
         first.message
     );
@@ -271,8 +271,8 @@ fn backlog(recording: &Recording, length: Option<Duration>) -> Option<Reason> {
         _ => {
             let left = end / recording.totals.offered.max(1) as f64;
             let text = format!(
-                "too short to tell whether the Flow keeps up: {:.0} % of the load were still in flight \
-                 at its end (limit {:.0} %); use a longer duration, or a warmup",
+                "too short to tell whether the Flow keeps up: {:.0} % of the load was still in \
+                 flight at its end (limit {:.0} %); use a longer duration, or a warmup",
                 left * 100.0,
                 LEFT_MAX * 100.0
             );
@@ -347,10 +347,9 @@ fn grew_at_the_end(recording: &Recording, load: &[Second]) -> Option<(f64, f64)>
     (grows && answers && much).then_some((first.in_flight, last.in_flight))
 }
 
-/// What remains in flight at the end of a run that is too short for thirds. If it is more than an
-/// empty Flow takes in, and more than chance explains, it is either a queue that fills or a freeze
-/// at the end. If requests in flight grew from second to second, it is the former; otherwise it is
-/// undecidable.
+/// What remains in flight at the end of a run that is too short for thirds. If it is more than an empty Flow takes
+/// in, and more than chance explains, it is either a queue that fills or a freeze at the end. If requests in flight
+/// grew from second to second, it is the former; otherwise it cannot be decided.
 fn left_over(
     recording: &Recording,
     load: &[Second],
@@ -376,7 +375,7 @@ fn left_over(
     let unloaded = totals.ok().quantile(0.1).unwrap_or(Histogram::MAX).as_secs_f64();
     let filled = rate * unloaded;
     if left - filled <= allowed {
-        // It takes so long that nothing after it can be seen.
+        // Requests take so long that there is no time after them to observe.
         return (unloaded > seconds / 3.0).then_some((Code::TooShort, 0.0, at_end));
     }
     let whole = &load[..load.len().saturating_sub(1)];
@@ -453,7 +452,7 @@ mod tests {
         check(|_| (), Circumstances { waited, ..none }, &[Code::CpuContended]);
     }
 
-    /// The first of each hundred values, and the last of the others: p99 is this.
+    /// Adds the top 1 % of the values and the next one, so that `value` is the p99.
     fn ninety_ninth(histogram: &mut Histogram, value: Duration) {
         (0..11).for_each(|_| histogram.record(value));
     }
@@ -530,7 +529,7 @@ mod tests {
 
     #[test]
     fn requests_in_flight_may_grow_with_the_rate() {
-        // Each takes a second, and the rate rises from nothing to 100/s.
+        // Each request takes a second, and the rate rises from nothing to 100/s.
         let ramp = (1..31u64).map(|second| Second {
             offered: second * 100 / 30,
             in_flight: second as f64 * 100.0 / 30.0,
@@ -569,7 +568,7 @@ mod tests {
 
     #[test]
     fn what_is_no_overload_at_the_end_is_not_called_one() {
-        // A Flow of 3 s a request fills, and answers nothing until then.
+        // A Flow that takes 3 s per request fills, and answers nothing until then.
         assert_eq!(
             tail(&[(50, 25.0, 0), (50, 75.0, 0), (50, 125.0, 0), (50, 150.0, 50)], 3000),
             None
@@ -579,7 +578,7 @@ mod tests {
             tail(&[(100, 1.0, 100), (100, 51.0, 0), (100, 151.0, 0), (100, 251.0, 0)], 10),
             None
         );
-        // A queue that varies, as those near capacity do.
+        // A queue that varies, as queues near capacity do.
         assert_eq!(
             tail(&[(95, 8.0, 95), (99, 14.0, 93), (97, 21.0, 90), (96, 30.0, 87)], 10),
             None
@@ -589,7 +588,7 @@ mod tests {
             tail(&[(50, 200.0, 90), (50, 300.0, 90), (50, 250.0, 90), (50, 260.0, 90)], 10),
             None
         );
-        // A ramp that the Flow keeps up with, each request of which takes a second.
+        // A ramp that the Flow keeps up with, with requests that take a second each.
         let ramp: Vec<_> = (1..=9).map(|n| (10 * n, 10.0 * n as f64, 10 * n - 10)).collect();
         assert_eq!(tail(&ramp, 1000), None);
     }
@@ -618,7 +617,7 @@ mod tests {
         assert_eq!(short(&grows[..2], 80, 20), Some(Code::TooShort));
         // A freeze at the end may be a pause.
         assert_eq!(short(&[2.0, 2.0, 2.0, 2.0, 50.0], 100, 20), Some(Code::TooShort));
-        // Requests of 0.6 s are 60 in flight, from the first second on.
+        // Requests of 0.6 s mean 60 in flight, from the first second on.
         assert_eq!(short(&[42.0, 60.0, 60.0, 60.0], 60, 600), None);
         // Requests of 2.5 s have not ended when the load does.
         assert_eq!(short(&[50.0, 150.0, 225.0], 250, 2500), Some(Code::TooShort));

@@ -1,9 +1,9 @@
 //! Why is it slow? What sets the slowest requests, and those that failed, apart from the others.
 //!
-//! Each thing that is known of a request (its size, a tag, its connection, …) is a question: do those that have it
-//! make up more of the slow ones than of all? It is asked within short stretches of time, so that a Flow that was slow
-//! for a while makes nothing look guilty that happened to be there (Mantel and Haenszel). The answer counts only if it
-//! could hardly be chance, however many questions were asked (Bonferroni), and if the difference matters.
+//! Each property of a request (its size, a tag, its connection, …) is a question: is it more common among the slow
+//! requests than among all? It is tested within short stretches of time, so that if a Flow was slow for a while,
+//! properties that happened to be common at that time are not blamed (Mantel and Haenszel). The answer counts only if
+//! it is very unlikely to be chance, given the number of questions (Bonferroni), and if the difference matters.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,44 +14,44 @@ use super::sample::Sampled;
 use crate::engine::event::Outcome;
 use crate::stats::{poisson_tail, wilson};
 
-/// What sets slow or failed requests apart.
+/// What distinguishes slow or failed requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhySummary {
-    /// Requests that were looked at: a random sample if there were more.
+    /// Requests that were examined: a random sample if there were more.
     pub sampled: u64,
-    /// Requests that the sample was taken of.
+    /// Requests from which the sample was taken.
     pub of: u64,
-    /// The slowest 1 %; null if there were too few requests to say anything.
+    /// The slowest 1 %; null if there were too few requests for a statement.
     pub slow: Option<Apart>,
     /// Those that failed; null if there were too few of them.
     pub failed: Option<Apart>,
 }
 
-/// What sets some requests apart from all.
+/// What distinguishes some requests from all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Apart {
-    /// How many they are.
+    /// Number of these requests.
     pub requests: u64,
-    /// Of slow ones, the response time from which on they count, ms.
+    /// For slow ones, the response time from which they count as slow, ms.
     pub from_ms: Option<f64>,
-    /// How many questions were asked of them.
+    /// Number of properties that were tested.
     pub looks: u64,
-    /// What was found, the largest difference first; empty if nothing sets them apart.
+    /// What was found, the largest difference first; empty if nothing distinguishes them.
     pub factors: Vec<Factor>,
 }
 
-/// One thing that sets them apart.
+/// One property that distinguishes them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Factor {
-    /// What it is about.
+    /// The kind of property.
     pub about: About,
     /// The value, as in `lang=de`, `at least 4096` or `worker 0, connection 3`.
     pub value: String,
     /// The share of them that has it, from 0 to 1.
     pub share: f64,
-    /// Between what that share lies, with 95 % confidence.
+    /// Lower end of the 95 % confidence interval of that share.
     pub low: f64,
-    /// See `low`.
+    /// Upper end of that interval.
     pub high: f64,
     /// The share of all requests that has it.
     pub share_of_all: f64,
@@ -101,29 +101,29 @@ pub enum About {
     Stall,
 }
 
-/// The chance that anything is claimed of requests that nothing sets apart, of each table.
+/// Probability of claiming anything about requests that nothing sets apart, per table.
 const ALPHA: f64 = 0.002;
 
-/// Fewer slow or failed requests than that say nothing.
+/// Fewest slow or failed requests to analyse.
 const FEW: usize = 20;
 
-/// Requests of a stretch of time.
+/// Number of requests in a stretch of time.
 const STRETCH: usize = 200;
 
-/// What a factor must make up more of them than of all: so many times as much, and by so much.
+/// How much more common a factor must be among them than among all: by this ratio, and by this difference.
 const RATIO_MIN: f64 = 1.5;
 const MORE_MIN: f64 = 0.1;
 
-/// Values of a tag, connections: more are not told apart.
+/// Maximum number of values of a tag, or of connections; more are not distinguished.
 const LEVELS_MAX: usize = 200;
 
-/// Factors that are told.
+/// Maximum number of factors reported.
 const FACTORS_MAX: usize = 10;
 
-/// Looks at a sample of `of` requests. `steps`: their names.
+/// Analyses a sample of `of` requests. `steps`: their names.
 pub fn why(sample: &[Sampled], of: u64, steps: &[&str]) -> WhySummary {
     let mut rows: Vec<&Sampled> = sample.iter().collect();
-    // By when they were due: of those that end last, all are slow.
+    // By when they were due: those that end last are all slow.
     rows.sort_by_key(|row| row.done.saturating_sub(row.response));
     let mut times: Vec<_> =
         rows.iter().filter(|row| row.outcome == Outcome::Ok).map(|row| row.response).collect();
@@ -140,17 +140,17 @@ pub fn why(sample: &[Sampled], of: u64, steps: &[&str]) -> WhySummary {
     let is_failed: Vec<bool> = rows.iter().map(|row| row.outcome != Outcome::Ok).collect();
     let failed = is_failed.iter().filter(|failed| **failed).count();
     let all = vec![true; rows.len()];
-    // Where hardly any did not fail, there is nothing to compare them with.
+    // If almost all failed, there is nothing to compare them with.
     let failed = (failed >= FEW && rows.len() - failed >= FEW)
         .then(|| apart(&rows, &all, &is_failed, &questions));
     WhySummary { sampled: rows.len() as u64, of, slow, failed }
 }
 
-/// A question about each request.
+/// A yes-no question about each request.
 struct Question {
     about: About,
     value: String,
-    /// Whether each has it.
+    /// The answer for each request.
     has: Vec<bool>,
 }
 
@@ -183,7 +183,7 @@ fn questions(rows: &[&Sampled], steps: &[&str]) -> Vec<Question> {
         *levels.entry(kind(*about, value)).or_default() += 1;
     }
     for ((about, value), having) in by_name {
-        // What each request has of its own, or all have, tells nothing.
+        // A property that only one request has, or that all have, says nothing.
         let many = levels.get(&kind(about, &value)).is_some_and(|count| *count > LEVELS_MAX);
         if many || having.len() < FEW.min(rows.len() / 50).max(5) || having.len() == rows.len() {
             continue;
@@ -218,16 +218,16 @@ fn questions(rows: &[&Sampled], steps: &[&str]) -> Vec<Question> {
     questions
 }
 
-/// Reads a number that is known of a request.
+/// Reads a numeric property of a request.
 type Number = fn(&Sampled) -> f64;
 
-/// The tag or parameter that a value is of: each has levels of its own.
+/// The tag or parameter that a value belongs to: each has its own levels.
 fn kind(about: About, value: &str) -> (About, String) {
     let name = value.split('=').next().filter(|_| about == About::Value);
     (about, name.unwrap_or_default().to_owned())
 }
 
-/// What sets those apart that are `marked`, among those that `counts`.
+/// What sets the `marked` requests apart, among those that `counts` selects.
 fn apart(rows: &[&Sampled], counts: &[bool], marked: &[bool], questions: &[Question]) -> Apart {
     let all = counts.iter().filter(|counts| **counts).count();
     let slow = marked.iter().filter(|marked| **marked).count();
@@ -282,7 +282,7 @@ fn apart(rows: &[&Sampled], counts: &[bool], marked: &[bool], questions: &[Quest
         let more = |factor: &Factor| factor.share - factor.share_of_all;
         more(b).total_cmp(&more(a)).then_with(|| a.about.cmp(&b.about))
     });
-    // Of several cuts of a number, the one that says most.
+    // Of several cuts of a number, keep the most telling one.
     let mut kept: Vec<Factor> = Vec::new();
     for factor in factors {
         let is_number =
@@ -306,12 +306,12 @@ mod tests {
     use crate::engine::event::Traits;
     use crate::random::Key;
 
-    /// Requests of a Flow that now and then is slow for a while, whatever is sent.
+    /// Requests of a Flow that is occasionally slow for a while, whatever is sent.
     fn sample(seed: u64, count: usize) -> (Vec<Sampled>, Pcg64) {
         let mut rng = Key::new(seed).rng();
         let mut backlog = 0.0f64;
         let rows = (0..count).map(|n| {
-            // A queue, whose length is what neighbours share.
+            // A queue, whose length neighbouring requests share.
             let draw: f64 = rng.random::<f64>().max(1e-12);
             backlog = (backlog - 0.8).max(0.0) - draw.ln() * if n % 2000 < 60 { 2.0 } else { 0.6 };
             let ms = 5.0 + backlog + rng.random::<f64>();

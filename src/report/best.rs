@@ -1,14 +1,15 @@
-//! The scenarios of a matrix side by side: which combination of its values was the best.
+//! Compares the scenarios of a matrix: which combination of its values is the best.
 
 use serde_json::Value;
 
 use super::words::{latency, rate};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict, base_name};
 
-/// Closer figures are not told apart: runs differ by as much.
+/// Figures that differ by less count as equal: runs vary by as much.
 const SAME: f64 = 0.02;
 
-/// The scenarios of a matrix, by their index, under the name they share. Those with several scenarios.
+/// The scenarios of each matrix, with their indices, under the name they share. Only matrices with several
+/// scenarios.
 pub(super) fn groups(summary: &Summary) -> Vec<(&str, Vec<(usize, &ScenarioSummary)>)> {
     let mut groups: Vec<(&str, Vec<(usize, &ScenarioSummary)>)> = Vec::new();
     for (index, scenario) in summary.scenarios.iter().enumerate() {
@@ -25,8 +26,8 @@ pub(super) fn groups(summary: &Summary) -> Vec<(&str, Vec<(usize, &ScenarioSumma
     groups
 }
 
-/// The best combination by throughput and by p99, of those that passed: what it is the best by, the
-/// combination, and the figure.
+/// The best combination by throughput and by p99, among those that passed: the criterion, the combination, and
+/// the figure.
 pub(super) fn rows(group: &[(usize, &ScenarioSummary)]) -> Vec<[String; 3]> {
     let passed: Vec<&ScenarioSummary> = group
         .iter()
@@ -60,13 +61,13 @@ fn best<'a>(
         all.iter().filter_map(|scenario| Some((*scenario, of(scenario)?))).collect();
     known.sort_by(|(_, a), (_, b)| if highest { b.total_cmp(a) } else { a.total_cmp(b) });
     let (Some((_, first)), Some((_, last))) = (known.first(), known.last()) else {
-        return Err("not known: too few requests");
+        return Err("unknown: too few requests");
     };
     let same = known.len() > 1 && (first - last).abs() <= SAME * first.max(*last);
     if same { Err("no difference of more than 2%") } else { Ok(known[0]) }
 }
 
-/// The values of a scenario's axes, except one.
+/// The matrix values of a scenario, except one.
 pub(super) fn combination(scenario: &ScenarioSummary, but: &str) -> String {
     let values = scenario.matrix.iter().filter(|(key, _)| *key != but);
     let values = values.map(|(key, value)| format!("{key} {}", text(value)));

@@ -1,5 +1,5 @@
-//! The timelines of all scenarios as CSV, one row per second, then one per list of steps of `choose`. Latencies are in ms; a field without
-//! a value is empty.
+//! The timelines of all scenarios as CSV, one row per second, then one per list of steps of `choose`. Latencies
+//! are in ms; a field without a value is empty.
 
 use std::io;
 
@@ -25,7 +25,7 @@ const COLUMNS: [&str; 17] = [
     "choice",
 ];
 
-/// Where a row about a list of steps has its iterations, and its name.
+/// The columns in which a row about a list of steps has its iterations, and its name.
 const SENT: usize = 3;
 const CHOICE: usize = 16;
 
@@ -62,7 +62,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
                 String::new(),
             ])?;
         }
-        // Of a whole scenario, so without a second.
+        // These cover a whole scenario, so they have no second.
         for choice in &scenario.choices {
             let mut row = vec![String::new(); COLUMNS.len()];
             row[0].clone_from(&scenario.name);

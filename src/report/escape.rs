@@ -38,14 +38,14 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
-/// Maximum number of characters of a comment on a pull request or of a job summary. GitHub shows
-/// nothing of a longer one (65,536 characters, in a summary 1 MiB).
+/// Maximum number of characters of a comment on a pull request or of a job summary. GitHub shows nothing of a
+/// longer one (limits: 65,536 characters, in a summary 1 MiB).
 pub(super) const MARKDOWN_MAX: usize = 65_000;
 
 /// Cuts Markdown to the maximum size at the end of a paragraph, with a note.
 pub(super) fn markdown_cut(text: String) -> String {
-    const NOTE: &str = "\n> **Note:** there is more than a comment can hold; the rest is left out \
-                        here. The page and the JSON have all of it.\n";
+    const NOTE: &str = "\n> **Note:** the report is larger than a comment can be, so the rest is \
+                        omitted here. The page and the JSON have all of it.\n";
     const CLOSE: &str = "\n</details>\n";
     let Some((end, _)) = text.char_indices().nth(MARKDOWN_MAX) else { return text };
     let room = MARKDOWN_MAX - NOTE.chars().count() - CLOSE.chars().count();
@@ -59,7 +59,7 @@ pub(super) fn markdown_cut(text: String) -> String {
     cut + NOTE
 }
 
-/// Code in Markdown, in a `<code>` element, so that backticks need no care.
+/// Code in Markdown, in a `<code>` element, so that backticks need no special care.
 pub(super) fn markdown_code(text: &str) -> String {
     let mut out = String::from("<code>");
     for c in plain(text).chars() {

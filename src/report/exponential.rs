@@ -1,32 +1,33 @@
-//! Times in exponential buckets, as OpenTelemetry's histograms and Prometheus' native ones have them.
+//! Times in exponential buckets, as in OpenTelemetry's histograms and Prometheus' native ones.
 //!
-//! Ours are at most a thousandth wide, and each goes as a whole to where its middle is. So numbers and sums stay
-//! exact, and a percentile that is read off them is as exact as an exponential bucket is wide.
+//! The buckets of our own histograms are at most a thousandth wide, and each goes as a whole into the bucket
+//! that contains its middle. So counts and sums stay exact, and a percentile is as exact as an exponential
+//! bucket is wide.
 
 use crate::record::Histogram;
 
-/// Times counted in buckets whose bounds are powers of two to the power of `2^-scale`.
+/// Times counted in buckets whose bounds are integer powers of `2^(2^-scale)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exponential {
-    /// Each factor of two is `2^scale` buckets.
+    /// The number of buckets per factor of two is `2^scale`.
     pub(super) scale: i32,
-    /// The index of the first bucket. One of index `i` has times above `2^(i / 2^scale)` seconds and up to
-    /// `2^((i + 1) / 2^scale)`.
+    /// The index of the first bucket. Bucket `i` has times above `2^(i / 2^scale)` seconds and up to `2^((i +
+    /// 1) / 2^scale)`.
     pub(super) first: i32,
-    /// How many are in each from the first on.
+    /// The count of each bucket, from the first.
     pub(super) counts: Vec<u64>,
-    /// Shorter than [`ZERO_S`].
+    /// The count of times shorter than [`ZERO_S`].
     pub(super) zeros: u64,
 }
 
 /// The finest scale: bounds are 2.2 % apart.
 const SCALE: i32 = 5;
 
-/// Buckets at most. A scale is coarser where times differ by more than a factor of 1,000: at three, they reach from a
-/// microsecond to an hour.
+/// The most buckets. The scale is coarser if times differ by more than a factor of 1,000: at scale three, they
+/// cover a microsecond to an hour.
 const BUCKETS_MAX: usize = 320;
 
-/// What is shorter counts as nothing, in seconds: half of what our own histograms tell apart.
+/// Shorter times count as zero, in seconds: half the resolution of our own histograms.
 pub(super) const ZERO_S: f64 = 0.5e-6;
 
 impl Exponential {
@@ -59,7 +60,7 @@ impl Exponential {
     }
 }
 
-/// The bucket that a time is in, which is above zero.
+/// The bucket that contains a time, which must be above zero.
 fn index(seconds: f64, scale: i32) -> i32 {
     (seconds.log2() * f64::from(scale).exp2()).ceil() as i32 - 1
 }
@@ -79,7 +80,7 @@ mod tests {
         (times, exponential)
     }
 
-    /// The bounds of the bucket in which the value of that rank is, from 1.
+    /// The bounds of the bucket that contains the value of this rank, from 1.
     fn bounds(of: &Exponential, rank: u64) -> (f64, f64) {
         if rank <= of.zeros {
             return (0.0, ZERO_S);

@@ -18,7 +18,7 @@ use crate::record::summary::Summary;
 pub(crate) struct Files {
     reports: Vec<(Format, PathBuf)>,
     journal: PathBuf,
-    /// The journal stays when all reports are written.
+    /// Whether the journal stays after all reports are written.
     keeps_journal: bool,
     /// Folders that did not exist before, outermost first.
     made: Vec<PathBuf>,
@@ -92,13 +92,13 @@ impl Files {
             paths.push(path);
         }
         if !self.keeps_journal {
-            // Everything in it is in the reports, so it does no harm if it stays.
+            // Everything in it is in the reports, so it does no harm if removing it fails.
             let _ = std::fs::remove_file(&self.journal);
         }
         Ok(paths)
     }
 
-    /// Has the journal stay: others read it.
+    /// Keeps the journal, because others read it.
     pub(crate) fn keep_journal(&mut self) {
         self.keeps_journal = true;
     }
@@ -139,7 +139,7 @@ fn new_journal(folder: &Path) -> io::Result<(PathBuf, File)> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("a thousand journals are there already"))
+    Err(io::Error::other("a thousand journals already exist there"))
 }
 
 /// Writes a file atomically: an existing file of that name stays as it is until the new one is

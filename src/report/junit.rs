@@ -7,14 +7,14 @@ use super::escape::xml;
 use super::words::{actual, choices, end, without_pauses};
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 
-/// CaseOutcome of a case.
+/// The outcome of a test case.
 enum CaseOutcome {
     Passed,
     Failed {
         message: String,
         text: String,
     },
-    /// With its kind.
+    /// An error and its kind.
     Error {
         kind: &'static str,
         message: String,
@@ -86,7 +86,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
 fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
     let mut cases = vec![Case { name: "completed".into(), outcome: ran(scenario) }];
     for threshold in &scenario.thresholds {
-        let it_is = format!("{} – it is {}", threshold.that, actual(threshold));
+        let it_is = format!("{} – actual: {}", threshold.that, actual(threshold));
         let outcome = match threshold.verdict {
             Verdict::Passed => CaseOutcome::Passed,
             Verdict::Failed => CaseOutcome::Failed { message: it_is, text: errors(scenario) },
@@ -103,7 +103,7 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
             (0, None) => CaseOutcome::Passed,
             (0, Some((_, reason))) => CaseOutcome::Error {
                 kind: kind(scenario),
-                message: format!("held on {} responses, then: {reason}", assertion.passed),
+                message: format!("passed on {} responses, then: {reason}", assertion.passed),
             },
             (failed, _) => CaseOutcome::Failed {
                 message: format!("{failed} of {} responses", failed + assertion.passed),

@@ -1,4 +1,4 @@
-//! Runs while they go on: the reports' own pages, which keep themselves up to date, and metrics for Prometheus.
+//! Views of ongoing runs: the pages of reports, which update themselves, and metrics for Prometheus.
 
 use std::io;
 
@@ -7,19 +7,19 @@ pub(crate) use super::prometheus::Exposition;
 use super::{compare, escape, html, prometheus};
 use crate::run::{Found, Shown};
 
-/// What keeps the page up to date. It asks nobody but the server it came from.
+/// The script that updates the page. It only contacts the server that the page came from.
 const SCRIPT: &str = include_str!("live.js");
 
-/// How what stands above the page looks.
+/// The style of the bar at the top of the page.
 const STYLE: &str = "<style>.live{position:sticky;top:0;z-index:2;display:flex;flex-wrap:wrap;gap:4px 12px;\
      align-items:center;padding:8px max(16px,calc((100vw - 1180px)/2));background:var(--raised);\
      border-bottom:1px solid var(--rule)}.live button{margin-left:auto;font:inherit;padding:4px 12px}</style>";
 
-/// The path of the page of the run that goes on, where there are several.
+/// The path of the page of the current run, if there are several.
 pub(crate) const RUN: &str = "/run";
 
-/// Writes the page of all runs, or of the only one: with a bar above it, and what keeps it up to date, until all is
-/// over.
+/// Writes the page of all runs, or of the only one: with a bar at the top, and the script that updates it until
+/// everything is over.
 ///
 /// # Errors
 /// Errors of the writer.
@@ -37,7 +37,7 @@ pub(crate) fn page(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     kept_up_to_date(shown, page, link, out)
 }
 
-/// Writes the page of the run that goes on.
+/// Writes the page of the current run.
 ///
 /// # Errors
 /// Errors of the writer.
@@ -74,14 +74,15 @@ fn kept_up_to_date(
         "<body>\n<div class=\"live\" role=\"status\"><b>running{which}</b> {link} <span></span><button type=\"button\">End \
          gracefully</button></div>\n{STYLE}"
     );
-    // The page of a file may ask nobody; this one may ask the server it came from.
+    // The page in a file may not contact anyone; this one may contact its own server.
     let page = page.replacen("default-src 'none';", "default-src 'none'; connect-src 'self';", 1);
     let page = page.replacen("<body>", &bar, 1);
     let page = page.replacen("</body>", &format!("<script>\n{SCRIPT}</script>\n</body>"), 1);
     out.write_all(page.as_bytes())
 }
 
-/// Writes metrics: as for a textfile collector, response times as histograms, and what a search has found.
+/// Writes metrics: those for a textfile collector, plus response times as histograms and the findings of a
+/// search.
 ///
 /// # Errors
 /// Errors of the writer.

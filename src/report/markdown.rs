@@ -84,10 +84,10 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
         match threshold.verdict {
             Verdict::Passed => (),
             Verdict::Failed => {
-                lines.push(format!("{that} does not hold: it is {}", text(&actual(threshold))));
+                lines.push(format!("{that} failed: actual {}", text(&actual(threshold))));
             }
             Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
-                let reason = threshold.reason.as_deref().unwrap_or("there is no reason given");
+                let reason = threshold.reason.as_deref().unwrap_or("no reason given");
                 lines.push(format!("{that} is inconclusive: {}", text(reason)));
             }
         }

@@ -50,7 +50,7 @@ pub enum Format {
     Terminal {
         /// Whether to use colours.
         color: bool,
-        /// How wide the terminal is; 80 at least, and where nobody knows.
+        /// Width of the terminal; at least 80, which is also used if it is unknown.
         columns: usize,
     },
 }

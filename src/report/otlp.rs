@@ -1,5 +1,4 @@
-//! Metrics of OpenTelemetry: what was measured so far, as totals since each scenario began, so that one message that
-//! is lost loses nothing.
+//! OpenTelemetry metrics: totals since each scenario began, so that a lost message loses no data.
 
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -18,17 +17,17 @@ use crate::record::HistogramError;
 use crate::record::summary::{Latency, Requests, ScenarioSummary, Summary, TraceOf};
 use crate::run::{Found, Shown};
 
-/// What a receiver is told of all that is shown; `now`: when it is.
+/// The request for a receiver, with everything to be shown; `now` is its time.
 ///
 /// # Errors
-/// When histograms were modified.
+/// If histograms were modified.
 pub(crate) fn request(
     shown: &Shown,
     now: Timestamp,
 ) -> Result<ExportMetricsServiceRequest, HistogramError> {
     let summary = &*shown.summary;
     let mut told = Told::default();
-    // One that has not begun has nothing to tell.
+    // A scenario that has not begun has nothing to report.
     let began = summary.scenarios.iter().filter(|scenario| scenario.requests.arrivals > 0);
     for scenario in began {
         let began = nanos(summary.started_at) + (scenario.started_at_s * 1e9) as u64;
@@ -61,7 +60,7 @@ pub(crate) fn request(
     Ok(ExportMetricsServiceRequest { resource_metrics: vec![all] })
 }
 
-/// Who tells.
+/// The resource: this program and the run.
 fn resource(summary: &Summary) -> Vec<KeyValue> {
     let environment = &summary.environment;
     let part = summary.part.as_ref();
@@ -93,7 +92,7 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
 }
 
-/// What figures are of, and since when. Times in ns since 1970.
+/// The scenario that figures belong to, and its start. Times in ns since 1970.
 #[derive(Clone)]
 struct Of {
     attributes: Vec<KeyValue>,
@@ -109,7 +108,7 @@ impl Of {
     }
 }
 
-/// Metrics, each once, with the points of all scenarios.
+/// Metrics, one per name, with the points of all scenarios.
 #[derive(Default)]
 struct Told {
     metrics: Vec<Metric>,
@@ -133,7 +132,7 @@ impl Told {
             let of = of.with("executor", &executor.name);
             self.times("flowbench.executor.duration", what, &of, &executor.time_ms, None)?;
         }
-        let what = "Requests by what became of them";
+        let what = "Requests by outcome";
         self.outcomes("flowbench.requests", what, of, &scenario.requests);
         for step in &scenario.steps {
             let of = of.with("step", &step.name);
@@ -162,7 +161,7 @@ impl Told {
             let what = "Share of arrivals that did not end well";
             self.gauge("flowbench.error_ratio", "1", what, of, share);
         }
-        // The last second is not whole while the load goes on.
+        // While the load goes on, the last second is incomplete.
         let whole = scenario.timeline.iter().rev().nth(1).filter(|_| !over);
         if let Some(second) = whole {
             for (name, unit, what, value) in [
@@ -213,7 +212,7 @@ impl Told {
         }
     }
 
-    /// A number that only grows.
+    /// Adds a monotonic counter.
     fn sum(&mut self, name: &str, unit: &str, what: &str, of: &Of, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         let point = point(of, of.began, number_data_point::Value::AsInt(value));
@@ -226,7 +225,7 @@ impl Told {
         }
     }
 
-    /// A number as it is now.
+    /// Adds a gauge.
     fn gauge(&mut self, name: &str, unit: &str, what: &str, of: &Of, value: f64) {
         let point = point(of, 0, number_data_point::Value::AsDouble(value));
         let empty = || Data::Gauge(Gauge::default());
@@ -276,7 +275,7 @@ impl Told {
         Ok(())
     }
 
-    /// The metric of a name, made where it is not there.
+    /// The metric with a name, created if it does not exist.
     fn metric(
         &mut self,
         name: &str,
@@ -308,7 +307,7 @@ fn point(of: &Of, began: u64, value: number_data_point::Value) -> NumberDataPoin
     }
 }
 
-/// A request and its trace.
+/// An exemplar: a request and its trace.
 fn exemplar(trace: &TraceOf, of: &Of) -> Option<Exemplar> {
     let id = u128::from_str_radix(&trace.id, 16).ok()?;
     Some(Exemplar {

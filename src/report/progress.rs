@@ -193,7 +193,7 @@ fn line(live: &Live) -> String {
         }
         State::Done(EndReason::Skipped, _) => format!("{name}: not run"),
         State::Done(EndReason::Unreachable, _) => format!("{name}: target not reached"),
-        State::Done(EndReason::Broken, _) => format!("{name}: broken off"),
+        State::Done(EndReason::Broken, _) => format!("{name}: cut short"),
         State::Done(_, end) => {
             let latencies = latencies(live.recent.as_ref());
             let requests = if live.sent == 1 { "request" } else { "requests" };

@@ -10,13 +10,13 @@ use super::words::{
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
 
-/// Width of a line where no terminal says another.
+/// Width of a line if there is no terminal to ask.
 pub(crate) const COLUMNS: usize = 80;
 
-/// A name that is longer stands in a line of its own.
+/// A longer name gets its own line.
 const NAME_MAX: usize = 60;
 
-/// Maximum number of errors per scenario; the report has them all.
+/// Maximum number of errors per scenario; the full report has them all.
 const ERRORS: usize = 3;
 
 /// The columns after the name: heading and width.
@@ -29,7 +29,7 @@ pub(super) fn write(
     columns: usize,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    // As wide as the longest name needs, as far as there is room.
+    // As wide as the longest name, within the available room.
     let room = columns.max(COLUMNS) - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
     let longest = summary.scenarios.iter().map(|scenario| width(&scenario.name)).max();
     let least = COLUMNS - FIGURES.iter().map(|(_, width)| width).sum::<usize>();
@@ -93,7 +93,7 @@ fn row(
         let name = fit(&scenario.name, name_width);
         write!(out, "{name}{:1$}", "", name_width - width(&name))?;
     } else {
-        // Cut, the rows of a matrix would all look the same.
+        // Truncated, the rows of a matrix would all look the same.
         for line in wrap(&scenario.name, COLUMNS) {
             writeln!(out, "{line}")?;
         }
@@ -121,7 +121,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     let skipped = scenario.requests.arrivals == 0 && how.is_some();
     lines.extend(how.map(|how| ("", how)));
     if scenario.always && scenario.verdict != Verdict::Passed {
-        let what = "runs whatever happened (`always`), and counts only if all else passed";
+        let what = "runs regardless of failures (`always`), and counts only if all else passed";
         lines.push(("tear-down", what.into()));
     }
     // The thresholds of a scenario that never ran are not worth showing.
@@ -129,14 +129,17 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
         match threshold.verdict {
             Verdict::Passed => (),
             Verdict::Failed => {
-                lines.push(("failed", format!("{} – it is {}", threshold.that, actual(threshold))));
+                lines.push((
+                    "failed",
+                    format!("{} – actual: {}", threshold.that, actual(threshold)),
+                ));
             }
             Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();
                 // Reasons against the whole run follow below.
                 let reason = match threshold.code {
                     Some(code) if !code.is_of_one_condition() => {
-                        format!("it is {}", actual(threshold))
+                        format!("actual: {}", actual(threshold))
                     }
                     _ => reason,
                 };
@@ -195,7 +198,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     Ok(())
 }
 
-/// What the parts of a load that was sent in parts did.
+/// The results of the parts, for a load that was sent in parts.
 fn parts(scenario: &ScenarioSummary) -> Option<String> {
     let complete = scenario.parts.iter().filter(|part| part.state == PartState::Complete);
     let (of, sent) = (scenario.parts.len(), complete.clone().map(|part| part.sent));

@@ -30,7 +30,7 @@ enum View {
 /// Interval between log lines of a running trial, if lines cannot change.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Evidence below which a trial leans neither way: no better than a coin toss.
+/// Evidence below which a trial favours neither outcome: no better than a coin toss.
 const LEANS: f64 = 0.5;
 
 impl Trials {
@@ -55,7 +55,7 @@ impl Trials {
         }
     }
 
-    /// Prints lines that stay.
+    /// Prints permanent lines.
     pub(crate) fn say(&mut self, text: &str) {
         let lines: Vec<String> = text.lines().map(plain).collect();
         let text = lines.join("\n");
@@ -91,7 +91,7 @@ fn columns(of: Kind, at: f64, unit: Unit, outcome: &str, seconds: f64) -> String
     format!("{:<11} {:>12}  {outcome:<12} {:>9}", kind(of), level(at, unit), time(seconds))
 }
 
-/// A finished trial, and below it what was wrong on our side.
+/// A finished trial, with any problems on our side below it.
 fn line(of: Kind, summary: &TrialSummary, unit: Unit) -> String {
     let outcome = match summary.outcome {
         TrialOutcome::Seen => "",

@@ -75,7 +75,6 @@ pub(super) fn rate(per_s: f64) -> String {
     }
 }
 
-/// A share from 0 to 1 in percent. A positive share is never shown as zero.
 /// How often each list of steps was chosen.
 pub(super) fn choices(scenario: &ScenarioSummary) -> Option<String> {
     let each = scenario.choices.iter();
@@ -84,14 +83,14 @@ pub(super) fn choices(scenario: &ScenarioSummary) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-/// The times of iterations without the pauses in them, where they have some.
+/// The times of iterations without the pauses in them, if there are pauses.
 pub(super) fn active(scenario: &ScenarioSummary) -> Option<&Latency> {
     let active = scenario.active_time_ms.as_ref()?;
-    // Pauses make every iteration longer that has one.
+    // Pauses lengthen every iteration that has them.
     (active.mean < scenario.response_time_ms.mean).then_some(active)
 }
 
-/// The same in words.
+/// The times without pauses, in words.
 pub(super) fn without_pauses(scenario: &ScenarioSummary) -> Option<String> {
     let active = active(scenario)?;
     let p99 = active.told_p99().map(|p99| format!(" and {} at p99", latency(Some(p99))));
@@ -135,7 +134,7 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
     match scenario.end.reason {
         EndReason::Unreachable => "not reached",
         EndReason::Skipped => "not run",
-        EndReason::Broken => "broken off",
+        EndReason::Broken => "cut short",
         _ => verdict(scenario.verdict),
     }
 }
@@ -144,7 +143,7 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
 pub(super) fn actual(threshold: &ThresholdSummary) -> String {
     match (threshold.actual, threshold.unit.as_str()) {
         (None, _) if threshold.verdict == Verdict::Inconclusive => "unknown".into(),
-        (None, _) => "beyond all that came back".into(),
+        (None, _) => "above every response time".into(),
         (Some(value), "ms") => latency(Some(value)),
         (Some(value), "share") => percent(value),
         (Some(value), "per_s") => rate(value),
@@ -162,7 +161,7 @@ pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
         EndReason::Aborted => "ended early",
         EndReason::Interrupted => "interrupted",
         EndReason::Unreachable => "target not reached",
-        EndReason::Broken => "broken off",
+        EndReason::Broken => "cut short",
         EndReason::Skipped => "not run",
     };
     Some(match &scenario.end.message {
@@ -233,7 +232,7 @@ fn scenarios_(count: usize) -> String {
     if count == 1 { "1 scenario".into() } else { format!("{count} scenarios") }
 }
 
-/// What a factor is, in words.
+/// A factor, in words.
 pub(super) fn factor_words(factor: &Factor) -> String {
     let value = &factor.value;
     match factor.about {
@@ -250,7 +249,7 @@ pub(super) fn factor_words(factor: &Factor) -> String {
     }
 }
 
-/// What sets slow and failed requests apart, a line for each that was found.
+/// What distinguishes slow and failed requests, one line per finding.
 pub(super) fn apart(scenario: &ScenarioSummary) -> Vec<(&'static str, String)> {
     let Some(why) = &scenario.why else { return Vec::new() };
     let both =
@@ -276,16 +275,16 @@ pub(super) fn unanswered(scenario: &ScenarioSummary) -> Vec<(&'static str, Strin
         let unsent = match client.abandoned_unsent {
             0 => String::new(),
             unsent => format!(
-                "; {} of them never went out, held back by the Flow (no free stream, flow control)",
+                "; {} of them were never sent, held back by the Flow (no free stream, flow control)",
                 count(unsent)
             ),
         };
-        // An iteration may pause at the end, with all of its requests answered.
+        // An iteration may end in a pause, when all its requests have been answered.
         let what = match (scenario.steps.is_empty(), abandoned) {
-            (true, 1) => "request without an answer",
-            (true, _) => "requests without an answer",
-            (false, 1) => "iteration that was not over",
-            (false, _) => "iterations that were not over",
+            (true, 1) => "request without a response",
+            (true, _) => "requests without a response",
+            (false, 1) => "unfinished iteration",
+            (false, _) => "unfinished iterations",
         };
         let text = format!("{} {what} at the end{unsent}", count(abandoned));
         lines.push(("abandoned", text));
@@ -306,8 +305,8 @@ pub(super) fn impossible(scenario: &ScenarioSummary) -> Option<String> {
     let number = scenario.impossible_routes;
     (number > 0).then(|| {
         format!(
-            "{} of the responses told of times in Executors longer than the request took; they are \
-             left out",
+            "{} of the responses reported times in Executors longer than the request took; they \
+             are excluded",
             count(number)
         )
     })
@@ -318,8 +317,8 @@ pub(super) fn unmatched(replies: &UnmatchedReplies) -> Option<String> {
     let kinds = [
         (replies.without_id, "without a request id"),
         (replies.unknown_id, "with an id that was never sent"),
-        (replies.duplicate, "to a request that had its reply"),
-        (replies.late, "to a request that had been given up"),
+        (replies.duplicate, "to a request that already had a reply"),
+        (replies.late, "to an abandoned request"),
     ];
     let kinds = kinds.into_iter().filter(|(number, _)| *number > 0);
     let kinds: Vec<String> =

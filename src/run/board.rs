@@ -1,7 +1,8 @@
-//! What a run has measured so far, for whoever looks at it while it goes on.
+//! What a run has measured so far, for viewers while it runs.
 //!
-//! Summing up costs more the longer a run is. So it is done only while somebody looks, once a second at most, and so
-//! rarely that it takes no more than a twentieth of the time of the thread that does it, which is none that sends.
+//! Summarizing costs more the longer a run is. So it is done only while somebody is watching, at most once a second,
+//! and so rarely that it takes at most a twentieth of the time of the thread that does it, which is never a sending
+//! thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use crate::record::summary::{ScenarioSummary, Summary};
 use crate::threshold;
 use crate::units::Secrets;
 
-/// Who has not asked for so long does not look any more. A Prometheus server asks at least that often.
+/// A viewer that has not asked for this long is considered gone. A Prometheus server scrapes at least this often.
 const LOOKS_FOR: Duration = Duration::from_secs(90);
 
-/// The state of a run, or of several one after the other, and the way to end it.
+/// The state of a run, or of several consecutive ones, and a way to end it.
 #[derive(Debug)]
 pub struct Board {
     state: watch::Sender<Shown>,
@@ -26,21 +27,21 @@ pub struct Board {
     stop: Stop,
 }
 
-/// What there is to see.
+/// What a viewer sees.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// What the run that goes on, or the last one, measured so far. Verdicts are those of now, until it is over.
+    /// Which of several runs this is; empty if there is only one.
     pub summary: Arc<Summary>,
-    /// Which of several runs that is; empty where there is only one.
+    /// The joint result of all runs so far, if there are several.
     pub which: String,
-    /// What all runs so far say together, where there are several.
+    /// The joint result of all runs so far, if there are several.
     pub found: Option<Found>,
-    /// Whether all is over.
+    /// Whether everything is over.
     pub over: bool,
     secrets: Secrets,
 }
 
-/// What several runs say together.
+/// The joint result of several runs.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// The trials of a search.
@@ -50,7 +51,7 @@ pub enum Found {
 }
 
 impl Board {
-    /// A board for a run that this signal ends.
+    /// A board for a run that `stop` ends.
     pub fn new(stop: Stop) -> Arc<Board> {
         Arc::new(Board {
             state: watch::Sender::new(Shown::default()),
@@ -59,7 +60,7 @@ impl Board {
         })
     }
 
-    /// What there is now. Somebody looks, and will be kept up to date for a while.
+    /// The current state. Counts as a viewer, so the board is kept up to date for a while.
     pub fn look(&self) -> Shown {
         self.touch();
         let mut shown = self.state.borrow().clone();
@@ -67,7 +68,7 @@ impl Board {
         shown
     }
 
-    /// The same for who needs figures and no timeline: of that, only the last two seconds are there.
+    /// Like [`look`](Board::look), for viewers that need only figures: the timeline is cut to its last two seconds.
     pub fn figures(&self) -> Shown {
         const SECONDS: usize = 2;
         self.touch();
@@ -80,38 +81,38 @@ impl Board {
         shown
     }
 
-    /// Whoever listens looks.
+    /// Registers a viewer; listeners count as viewers.
     pub fn touch(&self) {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Hears of each change.
+    /// Receives every change.
     pub fn changes(&self) -> watch::Receiver<Shown> {
         self.state.subscribe()
     }
 
-    /// Ends the run: nothing more is sent, and what is in flight may still end.
+    /// Ends the run: sends no more requests, but lets those in flight finish.
     pub fn end_gracefully(&self) {
         self.stop.drain.cancel();
     }
 
-    /// Whether somebody looks.
+    /// Whether somebody is watching.
     pub fn is_looked_at(&self) -> bool {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.is_some_and(|asked| asked.elapsed() < LOOKS_FOR)
     }
 
-    /// Says which of several runs comes next.
+    /// Names the run that comes next.
     pub fn next(&self, which: String) {
         self.state.send_modify(|shown| shown.which = which);
     }
 
-    /// Shows what all runs so far say together.
+    /// Shows the joint result of all runs so far.
     pub fn found(&self, found: Found) {
         self.state.send_modify(|shown| shown.found = Some(found));
     }
 
-    /// Says that all is over.
+    /// Marks everything as over.
     pub fn end(&self) {
         self.state.send_modify(|shown| shown.over = true);
     }
@@ -122,7 +123,7 @@ impl Board {
         });
     }
 
-    /// A scenario as it is now.
+    /// Updates one scenario.
     pub(super) fn put(&self, index: usize, elapsed: Duration, scenario: ScenarioSummary) {
         self.state.send_modify(|shown| {
             let summary = Arc::make_mut(&mut shown.summary);
@@ -134,7 +135,7 @@ impl Board {
         });
     }
 
-    /// The result of a run.
+    /// Shows the final result of a run.
     pub(super) fn conclude(&self, summary: &Summary) {
         self.state.send_modify(|shown| shown.summary = Arc::new(summary.clone()));
     }

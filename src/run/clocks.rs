@@ -1,5 +1,6 @@
-//! How the clocks of parts differ, as the Flow's gateway sees it: by routes of responses, each part knows when it began
-//! by the gateway's clock. So parts that cannot ask each other for the time know how far apart they began.
+//! How far the clocks of parts differ, measured against the Flow's gateway: from the routes in responses, each part
+//! knows when it began by the gateway's clock. So parts that cannot exchange the time still know how far apart they
+//! began.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,22 +12,22 @@ use crate::record::summary::{PartClock, ms};
 use crate::record::validity::apart;
 use crate::record::{Delta, Exchange};
 
-/// What is known of the clock of a part in a scenario.
+/// What is known about the clock of a part in a scenario.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
-    /// When what is measured began, as its own clock showed it.
+    /// When the measurement began, by the part's own clock.
     shown: Option<Timestamp>,
-    /// The same by the gateway's.
+    /// The same instant by the gateway's clock.
     exchange: Option<Exchange>,
 }
 
 impl Clock {
-    /// Of a part whose load began at this time by its own clock.
+    /// For a part whose load began at this time by its own clock.
     pub(super) fn begun(at: Option<Timestamp>, warmup: Duration) -> Clock {
         Clock { shown: at.and_then(|at| at.checked_add(warmup).ok()), exchange: None }
     }
 
-    /// Takes what a delta of the part says of it, which would say nothing in a sum of several.
+    /// Takes what a delta says about the part's clock out of it; in the sum of several parts it would mean nothing.
     pub(super) fn learn(&mut self, delta: &mut Delta) {
         let seconds = delta.seconds.iter_mut().map(|(_, tally)| tally);
         for tally in seconds.chain([&mut delta.warmup]) {
@@ -35,14 +36,14 @@ impl Clock {
     }
 }
 
-/// What is told of a part's clock.
+/// The result for one part's clock.
 pub(super) struct Told {
     pub(super) clock: PartClock,
-    /// Why its figures are not those of a part that began with the others.
+    /// Why its figures differ from those of a part that began with the others.
     pub(super) reason: Option<Reason>,
 }
 
-/// Compares the clocks of parts, by their numbers. Those of whom the gateway knows nothing are left out.
+/// Compares the clocks of parts, by part number. Skips parts that the gateway knows nothing about.
 pub(super) fn compare(parts: impl Iterator<Item = (u64, Clock)>) -> BTreeMap<u64, Told> {
     let known = known(parts);
     let (Some(first), Some(most)) = (first(&known), middle(&known)) else { return BTreeMap::new() };
@@ -60,9 +61,9 @@ pub(super) fn compare(parts: impl Iterator<Item = (u64, Clock)>) -> BTreeMap<u64
     known.into_iter().map(told).collect()
 }
 
-/// How many whole seconds after the first part others began, by their numbers.
+/// How many whole seconds each part began after the first, by part number.
 pub(super) fn seconds_later(parts: impl Iterator<Item = (u64, Clock)>) -> BTreeMap<u64, u64> {
-    /// Whoever began so much later was not of the same load.
+    /// A part that began later than this does not belong to the same load.
     const LATER_MAX: u64 = 24 * 3600;
     let known = known(parts);
     let Some(first) = first(&known) else { return BTreeMap::new() };
@@ -82,7 +83,7 @@ fn first(known: &BTreeMap<u64, (Clock, Exchange)>) -> Option<i64> {
     known.values().map(|(_, exchange)| exchange.start_ns).min()
 }
 
-/// When most parts began: of two, it is the first that counts.
+/// When most parts began: the median, or the first of two.
 fn middle(known: &BTreeMap<u64, (Clock, Exchange)>) -> Option<i64> {
     let mut starts: Vec<i64> = known.values().map(|(_, exchange)| exchange.start_ns).collect();
     starts.sort_unstable();
@@ -93,7 +94,8 @@ fn middle(known: &BTreeMap<u64, (Clock, Exchange)>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// A part that began so many ms after another by the gateway's clock, and shows as much more or less.
+    /// A part that began this many ms after another by the gateway's clock, and whose own clock is ahead by
+    /// `ahead_ms`.
     fn clock(began_ms: i64, ahead_ms: i64) -> Clock {
         let start_ns = 1_700_000_000_000_000_000 + began_ms * 1_000_000;
         let shown = i128::from(start_ns + ahead_ms * 1_000_000);
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_ahead_of_the_others_is_told_and_so_is_what_came_of_it() {
-        // All were to begin at the same time by their own clocks.
+        // By their own clocks, all were to begin at the same time.
         let told = compared(&[clock(300, 0), clock(0, 300), clock(300, 0), clock(301, -1)]);
         let row = |part: u64| (told[&part].clock.ahead_ms, told[&part].clock.began_ms);
         assert_eq!(row(1), (Some(0.0), 300.0));
@@ -127,7 +129,7 @@ mod tests {
         assert_eq!(told.keys().copied().collect::<Vec<_>>(), [1]);
         assert!(told[&1].reason.is_none());
         assert!(compared(&[]).is_empty());
-        // A difference that may be none is none.
+        // A difference within the uncertainty counts as none.
         let vague = Exchange { within_ns: 400_000_000, ..clock(300, 0).exchange.expect("one") };
         let vague = Clock { exchange: Some(vague), ..clock(300, 0) };
         assert!(compared(&[clock(0, 0), vague])[&2].reason.is_none());

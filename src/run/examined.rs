@@ -1,11 +1,11 @@
-//! What was found in answers, as it is saved.
+//! Results of examining responses, as they are saved.
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::examine;
 use crate::record::summary::{AssertionSummary, CallbackCount, CallbackCounts};
 
-/// What was found in answers, since the start of the scenario.
+/// Results of examining responses, since the start of the scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Examined {
     pub(super) assertions: Vec<AssertionSummary>,
@@ -14,12 +14,12 @@ pub(super) struct Examined {
 }
 
 impl Examined {
-    /// Assertions that did not hold.
+    /// Number of failed assertions.
     pub(super) fn assertion_failures(&self) -> u64 {
         self.assertions.iter().map(|assertion| assertion.failed).sum()
     }
 
-    /// Adds what was found in the answers of another part of the load.
+    /// Adds the results of another part of the load.
     pub(super) fn add(&mut self, other: Examined) {
         for theirs in other.assertions {
             match self.assertions.iter_mut().find(|mine| mine.name == theirs.name) {
@@ -49,7 +49,7 @@ impl Examined {
     }
 }
 
-/// What was found in answers so far.
+/// The results so far.
 pub(super) fn found(examined: &examine::Examined) -> Examined {
     let count = |count: &examine::CallbackCount| CallbackCount {
         fired: count.fired,

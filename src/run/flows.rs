@@ -1,5 +1,4 @@
-//! The Flows of a plan: each started when the first scenario that uses it is due, and stopped after the
-//! last.
+//! The Flows of a plan: each is started when the first scenario that uses it is due, and stopped after the last one.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -19,28 +18,28 @@ use crate::server::Watcher;
 use crate::units::Secrets;
 use crate::wire::Protocol;
 
-/// The Flows that scenarios go to, by their index in the plan.
+/// The Flows that scenarios target, by their index in the plan.
 pub(super) struct Flows {
     all: Vec<Slot>,
-    /// Of the responses of all that have no bound of their own.
+    /// Shared by the responses of all clients without a bound of their own.
     memory: ResponseMemory,
-    /// What no output of a command is to show.
+    /// Masked in all command output.
     secrets: Secrets,
     stop: Stop,
 }
 
-/// A Flow, and what became of it.
+/// A Flow and its state.
 struct Slot {
     flow: plan::Flow,
-    /// Scenarios that use it and are not over.
+    /// Scenarios that use it and are not over yet.
     users: AtomicUsize,
-    /// The file that gets the output of its command.
+    /// The log file for the output of its command.
     log: Option<PathBuf>,
-    /// Empty until somebody uses it.
+    /// Empty until first used.
     running: OnceCell<Result<Running, FlowsError>>,
 }
 
-/// Why a scenario has no Flow to go to.
+/// Why a scenario has no Flow to target.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum FlowsError {
     #[error(transparent)]
@@ -52,15 +51,15 @@ pub(super) enum FlowsError {
 }
 
 enum Running {
-    /// Empty once it is stopped, with the certificate it shows, if it encrypts.
+    /// `None` once stopped; with the certificate it presents, if it uses TLS.
     Embedded(Mutex<Option<Flow>>, Option<PathBuf>),
     Remote(Vec<ClientConfig>),
     Command(Box<Started>),
 }
 
 impl Flows {
-    /// Starts the Flows inside this process, for the scenarios that will run. A Flow that does not start
-    /// fails the scenarios that go to it, and no others. The output of commands goes to files in `logs`.
+    /// Starts the embedded Flows for the scenarios that will run. A Flow that does not start fails only the scenarios
+    /// that target it. Command output goes to files in `logs`.
     pub(super) async fn begin(
         plan: &Plan,
         scenarios: impl Iterator<Item = usize>,
@@ -88,7 +87,7 @@ impl Flows {
         flows
     }
 
-    /// A Flow that runs: whoever comes first starts it, and others wait for that.
+    /// The running Flow: the first caller starts it, others wait.
     async fn running<'a>(&self, slot: &'a Slot) -> Result<&'a Running, FlowsError> {
         let start = || async {
             match &slot.flow.origin {
@@ -113,10 +112,10 @@ impl Flows {
         slot.running.get_or_init(start).await.as_ref().map_err(Clone::clone)
     }
 
-    /// How a client reaches a Flow over a protocol, which is started where it has not been.
+    /// How a client reaches a Flow over a protocol; starts the Flow if necessary.
     ///
     /// # Errors
-    /// When the Flow did not start or does not speak it.
+    /// If the Flow did not start or does not speak the protocol.
     pub(super) async fn client(
         &self,
         flow: usize,
@@ -126,7 +125,7 @@ impl Flows {
             Running::Embedded(flow, cert) => lock(flow).as_ref().and_then(|flow| {
                 flow.target(protocol).map(|target| {
                     let mut config = ClientConfig::new(target.clone());
-                    // It is our own Flow: what it shows is to be trusted.
+                    // It is our own Flow, so its certificate is trusted.
                     config.tls.ca.clone_from(cert);
                     config.http_target = flow.target(Protocol::Http).cloned();
                     config
@@ -143,12 +142,12 @@ impl Flows {
         Ok(config)
     }
 
-    /// What is read of a Flow while it is under load.
+    /// The watcher of a Flow's metrics under load.
     pub(super) fn watch(&self, flow: usize) -> Option<Watcher> {
         Watcher::start(&self.all[flow].flow.watch, self.group(flow))
     }
 
-    /// The group of the processes that a command started.
+    /// The process group of a Flow that was started by a command.
     fn group(&self, flow: usize) -> Option<i32> {
         match self.all[flow].running.get() {
             Some(Ok(Running::Command(started))) => started.group(),
@@ -156,7 +155,7 @@ impl Flows {
         }
     }
 
-    /// Why the command that started a Flow has ended without having been asked to, if it has.
+    /// Why the command that started a Flow ended unasked, if it did.
     pub(super) fn why_ended(&self, flow: usize) -> Option<String> {
         match self.all[flow].running.get() {
             Some(Ok(Running::Command(started))) => started.why_ended(),
@@ -164,7 +163,7 @@ impl Flows {
         }
     }
 
-    /// Waits for that.
+    /// Waits until that happens.
     pub(super) async fn end(&self, flow: usize) -> String {
         match self.all[flow].running.get() {
             Some(Ok(Running::Command(started))) => started.end().await,
@@ -172,8 +171,8 @@ impl Flows {
         }
     }
 
-    /// A scenario that uses a Flow is over. After the last, a Flow is stopped that a command started, or
-    /// that is one of a matrix.
+    /// Marks a scenario as over. A Flow that a command started, or one of a matrix, is stopped after the last
+    /// scenario that uses it.
     pub(super) async fn release(&self, flow: usize) {
         let slot = &self.all[flow];
         let last = slot.users.fetch_sub(1, Ordering::AcqRel) == 1;
@@ -187,7 +186,7 @@ impl Flows {
         }
     }
 
-    /// Stops what was started. Gives of each Flow why its command had ended before, if it had.
+    /// Stops everything that was started. Returns for each Flow why its command had already ended, if it had.
     pub(super) async fn stop(&self) -> Vec<Option<String>> {
         join_all(self.all.iter().map(Slot::stop)).await;
         (0..self.all.len()).map(|flow| self.why_ended(flow)).collect()
@@ -195,7 +194,7 @@ impl Flows {
 }
 
 impl Slot {
-    /// Stops it, if it was started.
+    /// Stops the Flow, if it was started.
     async fn stop(&self) {
         match self.running.get() {
             Some(Ok(Running::Embedded(flow, _))) => {
@@ -210,7 +209,7 @@ impl Slot {
     }
 }
 
-/// The names of the files that get the output of commands, of each Flow one: `flow-search.log`.
+/// The names of the log files for the output of commands, one per Flow: `flow-search.log`.
 pub(crate) fn log_names(plan: &Plan) -> Vec<String> {
     const LENGTH_MAX: usize = 80;
     let mut taken = HashSet::new();
@@ -235,8 +234,8 @@ fn of(clients: &[ClientConfig], protocol: Protocol) -> Option<ClientConfig> {
     clients.iter().find(|client| client.target.protocol == protocol).cloned()
 }
 
-/// What responses may take together unless somebody says otherwise: 1 GiB, or a quarter of the memory
-/// where that is less, for the rest of the machine is not ours.
+/// Default memory limit for all responses together: 1 GiB, or a quarter of the memory if that is less, since other
+/// programs need memory too.
 pub fn response_memory() -> ResponseMemory {
     const BYTES_MAX: usize = 1 << 30;
     let quarter = memory().and_then(|bytes| usize::try_from(bytes / 4).ok());

@@ -1,9 +1,8 @@
-//! The journal of a run: what was measured, written down every second, so that a run that was
-//! killed can still be told of.
+//! The journal of a run: measurements written to disk every second, so that a killed run can still be reported.
 //!
-//! A line is a JSON object. The first says what runs, those after it what happened: a scenario began,
-//! some of it was measured, it ended. Measured tallies add up, so a journal that breaks off in the
-//! middle of a line is a whole journal of a shorter run.
+//! Each line is a JSON object. The first says what runs, the others what happened: a scenario began, something was
+//! measured, it ended. Tallies add up, so a journal that breaks off in the middle of a line is the complete journal
+//! of a shorter run.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
@@ -35,25 +34,25 @@ use crate::units::Secrets;
 /// The format this version writes.
 pub(crate) const FORMAT: &str = "flowbench.journal/2";
 
-/// That of before, with a line for each worker, and other histograms.
+/// The previous format, with one line per worker and other histograms.
 const OLDER: &str = "flowbench.journal/1";
 
-/// Lines on their way to the disk: minutes' worth of a run of several scenarios. A disk that hangs
-/// for longer loses the journal, not the run.
+/// Capacity of the queue of lines to the disk: enough for minutes of a run of several scenarios. If the disk hangs
+/// for longer, the journal is lost, not the run.
 const LINES_WAITING: usize = 4096;
 
-/// A journal that is being written, on a thread of its own: no request waits for a disk.
+/// A journal being written, on its own thread: no request waits for a disk.
 #[derive(Debug)]
 pub(crate) struct Journal {
     writer: JoinHandle<io::Result<()>>,
     behind: Arc<AtomicBool>,
 }
 
-/// Where a run tells what its journal is to hold.
+/// Where a run sends its journal entries.
 #[derive(Debug)]
 pub(crate) struct Notes {
-    /// `None` when nothing more can be written. Locked by the tasks of the scenarios, which wait for
-    /// nothing while they hold it; threads that send never come here.
+    /// `None` once nothing more can be written. Locked only by the tasks of the scenarios, which never block while
+    /// they hold it; sending threads never lock it.
     lines: Mutex<Option<SyncSender<Vec<u8>>>>,
     behind: Arc<AtomicBool>,
 }
@@ -62,12 +61,12 @@ pub(crate) struct Notes {
 #[derive(Serialize, Deserialize)]
 struct Head {
     journal: String,
-    /// With scenarios as they are when they never run.
+    /// With scenarios as if they had never run.
     summary: Summary,
     outlines: Vec<Outline>,
 }
 
-/// A line after the first. Scenarios go by their index.
+/// A line after the first. Scenarios are given by index.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Entry {
@@ -76,17 +75,17 @@ pub(super) enum Entry {
         scenario: usize,
         target: TargetSummary,
         started_at_s: f64,
-        /// The same by the clock of the machine.
+        /// The same by the machine's clock.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
         workers: usize,
-        /// How long the load is to last, if time ends it.
+        /// How long the load is to last, if it is limited by time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<Duration>,
     },
-    /// What was measured since something was told last.
+    /// What was measured since the previous report.
     Measured(Box<Told>),
-    /// The load of a scenario is over: everything was told before.
+    /// The load of a scenario is over; everything was reported before.
     Finished {
         scenario: usize,
         ending: Box<Ending>,
@@ -94,55 +93,55 @@ pub(super) enum Entry {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         reasons: Vec<Reason>,
     },
-    /// A scenario is over, and this came of it.
+    /// A scenario is over, with its result.
     Ended { scenario: usize, summary: Box<ScenarioSummary> },
 }
 
-/// What workers measured since they told last, and what was found in answers until then.
+/// What workers measured since the previous report, and what examining responses found until then.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Told {
     scenario: usize,
     /// From the start of the run.
     at_s: f64,
-    /// Which worker measured it, if not all of them did.
+    /// Which worker measured it, unless it covers all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     worker: Option<usize>,
-    /// Up to which time they have told everything, from the start of what is measured; `None`: until now.
+    /// The time up to which they have reported everything, from the start of measurement; `None`: until now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Duration>,
-    /// By the second from the start of what is measured.
+    /// By second from the start of measurement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seconds: Vec<(u64, Tally)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     warmup: Option<Tally>,
-    /// By the second backwards from the end of the warmup.
+    /// By second, counted backwards from the end of the warmup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warmup_seconds: Vec<(u64, Histogram)>,
     /// When the very first request was answered, from the start of the load, and how long it took.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_request: Option<(Duration, Duration)>,
-    /// From the start of what is measured.
+    /// From the start of measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_done: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     examined: Option<Examined>,
-    /// What is new in the sample of requests.
+    /// New entries in the sample of requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     samples: Vec<Noted>,
-    /// What the Flow told of itself.
+    /// Metrics the Flow reported about itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     server: Vec<Reading>,
 }
 
 impl Journal {
-    /// Writes into a file, or another place, from its start, until the notes are dropped.
+    /// Writes to a file or other sink until the notes are dropped.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If no thread can be started for it.
     pub(crate) fn new(mut file: impl Write + Send + 'static) -> io::Result<(Journal, Notes)> {
         let (lines, waiting) = mpsc::sync_channel::<Vec<u8>>(LINES_WAITING);
         let writer = std::thread::Builder::new().name("journal".into()).spawn(move || {
-            // Line by line, so that what was told is the system's to keep when we are killed.
+            // Line by line, so that what was sent has reached the system if we are killed.
             waiting.into_iter().try_for_each(|line| file.write_all(&line))
         })?;
         let behind = Arc::default();
@@ -150,10 +149,10 @@ impl Journal {
         Ok((Journal { writer, behind }, notes))
     }
 
-    /// Waits until all is written.
+    /// Waits until everything is written.
     ///
     /// # Errors
-    /// When something could not be.
+    /// If something could not be written.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self.writer.join() {
             Ok(Err(error)) => Err(error),
@@ -172,7 +171,7 @@ impl Notes {
         self.send(line(&Head { journal: FORMAT.into(), summary, outlines }, secrets));
     }
 
-    /// Writes a line down.
+    /// Queues a line to be written.
     pub(super) fn send(&self, line: Vec<u8>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(channel) = lines.as_ref() else { return };
@@ -180,13 +179,13 @@ impl Notes {
             if let TrySendError::Full(_) = error {
                 self.behind.store(true, Ordering::Relaxed);
             }
-            // What comes after a gap would tell of a run that never was.
+            // Lines after a gap would describe a run that never happened.
             *lines = None;
         }
     }
 }
 
-/// A line as it is written, without secrets.
+/// A line as it is written, with secrets masked.
 fn line(line: &impl Serialize, secrets: &Secrets) -> Vec<u8> {
     let text = serde_json::to_vec(line).expect("it is plain data with text for keys");
     let mut text = secrets.mask_line(text);
@@ -196,17 +195,17 @@ fn line(line: &impl Serialize, secrets: &Secrets) -> Vec<u8> {
 
 /// What a line adds to a recording.
 pub(super) struct Heard {
-    /// Whose it is, if not that of all workers.
+    /// The worker it is from, unless it covers all workers.
     pub(super) worker: Option<usize>,
-    /// `told`: up to when they have told everything.
+    /// Its `told` is the time up to which they have reported everything.
     pub(super) delta: Delta,
-    /// What was found in answers so far, where that is another than before.
+    /// Results of examining responses so far, if they have changed.
     pub(super) examined: Option<Examined>,
 }
 
 impl Told {
-    /// From what was measured by a worker, or all of them, in a scenario whose load began at `began` and counts
-    /// from `measured_from`.
+    /// From what one worker or all workers measured in a scenario whose load began at `began` and whose measurement
+    /// began at `measured_from`.
     pub(super) fn new(
         (scenario, at_s): (usize, f64),
         worker: Option<usize>,
@@ -232,11 +231,11 @@ impl Told {
         }
     }
 
-    /// What it adds to a recording of so many seconds, and what was found in answers so far. Instants
-    /// count from `start`.
+    /// What it adds to a recording that has this many seconds, and the results of examining responses so far.
+    /// Instants count from `start`.
     ///
     /// # Errors
-    /// When it tells of a second that is too far off: each takes room.
+    /// If it contains a second that is too far off, since each second takes memory.
     pub(super) fn heard(
         self,
         start: Instant,
@@ -245,13 +244,13 @@ impl Told {
     ) -> Result<Heard, EntryError> {
         /// Two years: no journal is longer.
         const SECONDS_MAX: u64 = 63_072_000;
-        /// No run stands still for longer, and goes on.
+        /// No run pauses for longer and then continues.
         const GAP_MAX: u64 = 3600;
         let end = SECONDS_MAX.min(seconds + GAP_MAX);
         if let Some((second, _)) = self.seconds.iter().find(|(second, _)| *second > end) {
             return Err(EntryError::TooFarOff(*second));
         }
-        // One that is done tells no more, but had told until now.
+        // A worker that is done reports no more, but had reported everything until now.
         let told = self.until.unwrap_or_else(|| {
             let until = self.at_s - measured_from_s;
             Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
@@ -272,18 +271,18 @@ impl Told {
     }
 }
 
-/// Whether a file is a journal, by its first bytes.
+/// Whether a file is a journal, judged by its first bytes.
 pub(crate) fn is_journal(path: &Path) -> bool {
     let mut start = [0; 11];
     let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut start));
     read.is_ok() && &start == br#"{"journal":"#
 }
 
-/// The result of the run that a journal tells of, interrupted where the journal ends.
+/// The result of the run in a journal, marked as interrupted where the journal ends.
 ///
 /// # Errors
-/// When it cannot be read, is no journal, or of a newer flowbench. A last line without its end is
-/// none: so ends the journal of a run that was killed.
+/// If it cannot be read, is not a journal, or is from a newer flowbench. A last line without a newline is ignored:
+/// this is how the journal of a killed run ends.
 pub fn read(path: &Path) -> Result<Summary, ReadError> {
     let mut reader = Reader::open(path, Strangers::Refused, Instant::now())?;
     let mut recordings = vec![Recording::default(); reader.replay.scenarios.len()];
@@ -296,12 +295,12 @@ pub fn read(path: &Path) -> Result<Summary, ReadError> {
     Ok(reader.replay.finish(recordings, cut))
 }
 
-/// Lines that are none of a journal's.
+/// How to treat lines that are not part of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Strangers {
-    /// They make it no journal.
+    /// They make the file invalid.
     Refused,
-    /// They are left out: it was printed, and others print too.
+    /// They are skipped: the journal was printed, and others print too.
     Skipped,
 }
 
@@ -332,8 +331,7 @@ impl Reader {
         Ok(Reader { path: path.to_owned(), lines, replay })
     }
 
-    /// Takes in the next line: gives what it adds to the recording of a scenario, which it may not; or `None`
-    /// at the end.
+    /// Reads the next line: returns what it adds to the recording of a scenario, if anything; or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Option<(usize, Delta)>>, ReadError> {
         let lines = &mut self.lines;
         let taken = lines.next_line().and_then(|more| {
@@ -349,7 +347,7 @@ impl Reader {
         taken.map_err(|problem| ReadError { path: self.path.clone(), problem })
     }
 
-    /// The line in the middle of which it ended.
+    /// The number of the truncated last line, if any.
     fn cut(&self) -> Option<usize> {
         self.lines.cut.then_some(self.lines.number)
     }
@@ -359,21 +357,21 @@ struct Lines {
     input: BufReader<File>,
     number: usize,
     line: Vec<u8>,
-    /// The line before.
+    /// The previous line.
     last: Vec<u8>,
-    /// It ends within a line.
+    /// Whether it ends within a line.
     cut: bool,
     strangers: Strangers,
 }
 
-/// Of each journal: many are read at a time.
+/// Per journal: many are read at the same time.
 const READ_AT_ONCE: usize = 64 << 10;
 
 /// A line: what all workers of a scenario measured in a second.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
 impl Lines {
-    /// Reads the next line that has an end; gives whether there was one.
+    /// Reads the next complete line; returns whether there was one.
     fn next_line(&mut self) -> Result<bool, ReadProblem> {
         loop {
             let more = self.any_line()?;
@@ -399,8 +397,8 @@ impl Lines {
             return Ok(false);
         }
         self.line.pop();
-        // No two lines are the same, for each says when it was written. A file that was put together
-        // from parts would count what they share twice.
+        // No two lines are equal, since each has its time. A file assembled from pieces would count what they share
+        // twice.
         if !self.line.is_empty() && self.line == self.last {
             return Err(ReadProblem::Field {
                 field: field(),
@@ -430,7 +428,7 @@ fn head(line: &[u8]) -> Result<Head, ReadProblem> {
     Ok(head)
 }
 
-/// Why a line is none of the journal's.
+/// Why a line is not a valid journal entry.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EntryError {
     #[error(transparent)]
@@ -441,11 +439,11 @@ pub(super) enum EntryError {
     TooFarOff(u64),
 }
 
-/// A run told again from its journal, but for what is added up.
+/// A run replayed from its journal, except for what is added up.
 pub(super) struct Replay {
     pub(super) summary: Summary,
     pub(super) scenarios: Vec<Replayed>,
-    /// Of any clock: only differences to it are told.
+    /// From any clock: only differences matter.
     start: Instant,
     at_s: f64,
     /// When its first load began.
@@ -456,29 +454,29 @@ pub(super) struct Replayed {
     pub(super) outline: Outline,
     pub(super) began: bool,
     ended: bool,
-    /// How its load ended, if it came to its end.
+    /// How its load ended, if it ran to its end.
     pub(super) ending: Option<Ending>,
-    /// Why its figures alone are not valid.
+    /// Why its own figures are not valid.
     pub(super) reasons: Vec<Reason>,
     length: Option<Duration>,
     /// From the start of the run.
     measured_from_s: f64,
     pub(super) until: Until,
-    /// How many seconds it has told of.
+    /// How many seconds it has reported.
     seconds: u64,
     pub(super) sent: u64,
     pub(super) lag: Histogram,
     pub(super) examined: Examined,
-    /// What the Flow told of itself.
+    /// Metrics the Flow reported about itself.
     server: crate::server::Replay,
     pub(super) clock: Clock,
-    /// What is measured from this second on is left out.
+    /// Measurements from this second on are dropped.
     pub(super) limit: Option<u64>,
-    /// How many seconds later than the first part it began.
+    /// How many seconds after the first part it began.
     pub(super) later: u64,
 }
 
-/// Threads that send, in a journal.
+/// Most sending threads that a journal may name.
 pub(super) const WORKERS_MAX: usize = 4096;
 
 impl Replay {
@@ -510,17 +508,17 @@ impl Replay {
         }
     }
 
-    /// How long the run went on, in seconds.
+    /// How long the run lasted, in seconds.
     pub(super) fn at_s(&self) -> f64 {
         self.at_s
     }
 
-    /// The same from the start of its first load on.
+    /// The same, from the start of its first load.
     pub(super) fn load_s(&self) -> f64 {
         self.at_s - self.began_s.unwrap_or(self.at_s)
     }
 
-    /// Takes in what happened: gives what it adds to the recording of a scenario.
+    /// Applies an entry: returns what it adds to the recording of a scenario.
     fn take(&mut self, entry: Entry) -> Result<Option<(usize, Delta)>, EntryError> {
         let index = entry.scenario();
         let count = self.scenarios.len();
@@ -534,7 +532,7 @@ impl Replay {
                 replayed.clock = Clock::begun(at, replayed.outline.warmup);
                 summary.target = target;
                 summary.started_at_s = started_at_s;
-                // A line with a number that cannot be must not take all memory.
+                // An absurd number in a line must not exhaust memory.
                 replayed.until = Until::of(workers.min(WORKERS_MAX));
                 replayed.length = length;
                 replayed.measured_from_s = started_at_s + seconds(replayed.outline.warmup);
@@ -557,7 +555,7 @@ impl Replay {
         Ok(None)
     }
 
-    /// `recordings` have what was measured in each scenario. `cut`: the line in the middle of which the journal ends.
+    /// `recordings`: what was measured in each scenario. `cut`: the number of the truncated last line.
     fn finish(mut self, recordings: Vec<Recording>, cut: Option<usize>) -> Summary {
         let replayed = self.scenarios.into_iter().zip(recordings);
         let scenarios = self.summary.scenarios.iter_mut().zip(replayed);
@@ -606,21 +604,21 @@ impl Replayed {
         Ok(delta)
     }
 
-    /// Whether its load ended in the middle.
+    /// Whether its load was cut off.
     pub(super) fn is_lost(&self) -> bool {
         self.began && self.ending.is_none()
     }
 
     fn finish(self, mut recording: Recording, empty: ScenarioSummary) -> ScenarioSummary {
         recording.give_up();
-        // It was told ahead of the second that was not over.
+        // It was reported before its second was over.
         recording.settle_sample(self.until.all());
         let ending = self.lost();
         let measured = Measured { examined: self.examined, recording, ending };
         summarize(empty, &self.outline, measured)
     }
 
-    /// How a load ended whose process did in the middle.
+    /// How a load ended whose process died in the middle.
     pub(super) fn lost(&self) -> Ending {
         let observed = self.until.observed();
         let length = self.length.map_or(observed, |length| length.min(observed));
@@ -630,7 +628,7 @@ impl Replayed {
 }
 
 impl Entry {
-    /// Which scenario it is about.
+    /// The scenario it belongs to.
     pub(super) fn scenario(&self) -> usize {
         match self {
             Entry::Began { scenario, .. }
@@ -640,7 +638,7 @@ impl Entry {
         }
     }
 
-    /// Its line, with its end.
+    /// Its line, including the newline.
     pub(super) fn line(&self, secrets: &Secrets) -> Vec<u8> {
         line(self, secrets)
     }

@@ -1,4 +1,4 @@
-//! What can be seen of a run while it runs.
+//! The live state of a run.
 
 use std::time::Duration;
 
@@ -9,58 +9,60 @@ use crate::record::validity::can_tell;
 use crate::record::{Histogram, Window};
 use crate::units::Secrets;
 
-/// One scenario while it runs.
+/// The live state of a scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
-    /// Its name.
+    /// The scenario's name.
     pub name: String,
-    /// How far it is.
+    /// Which phase it is in.
     pub state: State,
-    /// From 0 to 1; `None` where nothing tells how far it is.
+    /// From 0 to 1; `None` if it is unknown.
     pub progress: Option<f64>,
-    /// Until it ends, where time ends it.
+    /// Remaining time, if the scenario is limited by time.
     pub left: Option<Duration>,
-    /// What happened lately, and in the end on the whole; `None` before the first second is over.
+    /// Figures of the last seconds, and finally of the whole run; `None` until the first second is
+    /// over.
     pub recent: Option<Recent>,
-    /// The share of requests that did not end well, since the start, of those whose fate is known.
+    /// Share of requests that failed since the start, among those with a known outcome.
     pub error_rate: Option<f64>,
-    /// Requests sent, since the start.
+    /// Requests sent since the start.
     pub sent: u64,
 }
 
-/// Rates and latencies of the last whole seconds: the report's figures, cut to them.
+/// Rates and latencies over the last whole seconds: the report's figures, restricted to that
+/// window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recent {
-    /// Arrivals a second.
+    /// Arrivals per second.
     pub offered_per_s: f64,
-    /// Ok requests a second.
+    /// Ok requests per second.
     pub done_per_s: f64,
-    /// Response time of ok requests.
+    /// Median response time of ok requests.
     pub p50: Option<Duration>,
-    /// The same.
+    /// 99th percentile of the response time of ok requests.
     pub p99: Option<Duration>,
     /// Requests in flight.
     pub in_flight: f64,
 }
 
-/// How far a scenario is.
+/// The phase a scenario is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// For what it needs, or its start.
+    /// Waiting for the scenarios it needs, or for its start.
     Waiting,
-    /// Connections are opened.
+    /// Opening connections.
     Connecting,
-    /// What is sent does not count yet.
+    /// Sending, but not counted yet.
     Warmup,
-    /// What is sent counts.
+    /// Sending and counted.
     Running,
-    /// It ended.
+    /// Ended.
     Done(EndReason, Verdict),
 }
 
 impl Recent {
-    /// The figures of a window of whole seconds, with the percentiles of a longer one. A p99 that so
-    /// many requests cannot tell is none.
+    /// The figures of a window of whole seconds, with the percentiles of a longer one. A p99 is
+    /// omitted if there are too few requests for it.
     pub fn new(tally: &Tally, window: Window, longer: &Histogram) -> Recent {
         let rates = Throughput::new(tally, window);
         Recent {
@@ -86,7 +88,7 @@ impl Live {
         }
     }
 
-    /// Shows the final figures in the place of the last seconds'.
+    /// Replaces the figures of the last seconds with the final ones.
     pub(super) fn finish(&mut self, summary: &ScenarioSummary) {
         let time = |ms: Option<f64>| ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
         self.state = State::Done(summary.end.reason, summary.verdict);

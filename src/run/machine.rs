@@ -1,4 +1,4 @@
-//! The machine we run on, and what it gives us.
+//! The machine we run on, and the resources we get.
 
 use std::time::{Duration, Instant};
 
@@ -24,19 +24,19 @@ pub fn environment() -> Environment {
     }
 }
 
-/// Name of the machine; `None` where it is no text or has none.
+/// Name of the machine; `None` if it has none or it is not valid text.
 pub(super) fn host_name() -> Option<String> {
     let name = rustix::system::uname();
     let name = name.nodename().to_str().ok()?;
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// What the kernel says of the machine's clock, `adjtimex(2)`; `None` where it says nothing.
+/// The kernel's view of the machine's clock, `adjtimex(2)`; `None` if unavailable.
 #[cfg(target_os = "linux")]
 pub(super) fn system_clock() -> Option<SystemClock> {
-    /// `STA_UNSYNC`: nobody keeps the clock in step.
+    /// `STA_UNSYNC`: the clock is not synchronised.
     const UNSYNCHRONISED: i32 = 0x40;
-    // Without a mode it only reads.
+    // With no mode set, the call only reads.
     let mut told = rtime_clock::adjtime::Timex::new();
     rtime_clock::adjtime::adjtimex(&mut told).ok()?;
     Some(SystemClock {
@@ -45,7 +45,7 @@ pub(super) fn system_clock() -> Option<SystemClock> {
     })
 }
 
-/// The same elsewhere.
+/// Not available on other systems.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn system_clock() -> Option<SystemClock> {
     None
@@ -62,12 +62,12 @@ pub(super) fn memory() -> Option<u64> {
     [installed, granted].into_iter().flatten().min()
 }
 
-/// Processors we may use.
+/// Number of processors we may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Processors that `cpu.max` grants; `None`: no limit.
+/// Processors granted by `cpu.max`; `None`: no limit.
 fn quota(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
@@ -80,22 +80,22 @@ pub(super) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
-/// How long the calling thread was ready to run and waited for a processor since it began, and how
-/// often it got one; `None` where the kernel does not count.
+/// How long the calling thread has waited for a processor while runnable since it began, and how
+/// often it got one; `None` if the kernel does not count it.
 pub(super) fn thread_waited() -> Option<(Duration, u64)> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let mut figures = text.split_whitespace().skip(1).map(str::parse::<u64>);
     Some((Duration::from_nanos(figures.next()?.ok()?), figures.next()?.ok()?))
 }
 
-/// The most memory the process ever had resident, in bytes.
+/// Peak resident memory of the process, in bytes.
 pub(super) fn max_rss() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Watches how much of the processors is kept from us: by the host of a virtual machine (steal), or
+/// Measures how much CPU time is taken away from us: by the host of a virtual machine (steal), or
 /// by our control group's quota (throttling).
 #[derive(Debug)]
 pub(super) struct Withheld {
@@ -105,12 +105,12 @@ pub(super) struct Withheld {
 }
 
 impl Withheld {
-    /// From now on.
+    /// Starts measuring now.
     pub(super) fn start() -> Withheld {
         Withheld { since: Instant::now(), stolen: stolen(), throttled: throttled() }
     }
 
-    /// The share of the time since the start, from 0 to 1; the greater of the two.
+    /// The greater of steal and throttling, as a share of the time since the start, from 0 to 1.
     pub(super) fn share(&self) -> f64 {
         let stolen =
             self.stolen.zip(stolen()).map_or(0.0, |((steal, all), (steal_now, all_now))| {
@@ -125,12 +125,12 @@ impl Withheld {
     }
 }
 
-/// Ticks stolen, and all ticks, of all processors.
+/// Stolen ticks and all ticks, summed over all processors.
 fn stolen() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let ticks: Vec<u64> =
         text.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
-    // user nice system idle iowait irq softirq steal; what follows is contained in the first two.
+    // user nice system idle iowait irq softirq steal; the rest is contained in the first two.
     Some((*ticks.get(7)?, ticks.iter().take(8).sum()))
 }
 

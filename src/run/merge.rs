@@ -1,11 +1,11 @@
-//! The parts of a load merged into one result.
+//! Merges the parts of a load into one result.
 //!
-//! Parts tell what they measured in their journals. Tallies and histograms add up, so the figures are those
-//! of all requests taken together, and each second of a part is added to the same second of the others,
-//! counted from the start of its own measurement: no time is ever the difference of two clocks.
+//! Parts report what they measured in their journals. Tallies and histograms add up, so the figures are those of all
+//! requests taken together. Each second of a part is added to the same second of the others, counted from the start
+//! of its own measurement: no time is ever the difference of two clocks.
 //!
-//! All journals are read side by side, about a second of each at a time. So what is in memory is the sum, and the
-//! last seconds of it in full, however many parts there are.
+//! All journals are read side by side, about a second of each at a time. So memory holds the sum and, in full, its
+//! last seconds, no matter how many parts there are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,63 +30,63 @@ pub enum MergeError {
     /// A journal cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A run of a whole load.
+    /// A run of a whole load, not a part.
     #[error("{}: it is no part of a load, but a whole one", path.display())]
     Whole {
-        /// Its journal.
+        /// Path of its journal.
         path: PathBuf,
     },
-    /// Two parts are of different loads.
+    /// Two parts belong to different loads.
     #[error("{}: {what} is {found}, but that of {} is {expected}", path.display(), other.display())]
     Different {
         /// The journal of one.
         path: PathBuf,
         /// The journal of the other.
         other: PathBuf,
-        /// What differs.
+        /// The property that differs.
         what: &'static str,
-        /// What one has.
+        /// Its value in `path`.
         found: String,
-        /// What the other has.
+        /// Its value in `other`.
         expected: String,
     },
-    /// The same part twice.
+    /// The same part is given twice.
     #[error("part {part} is there twice: {} and {}", path.display(), other.display())]
     Twice {
-        /// Which, from 1.
+        /// The part's number, from 1.
         part: u64,
         /// One of its journals.
         path: PathBuf,
-        /// The other one.
+        /// Its other journal.
         other: PathBuf,
     },
-    /// There are none.
+    /// No part was given.
     #[error("there is no part")]
     None,
 }
 
-/// A part that is read.
+/// A part being read.
 struct Part {
     path: PathBuf,
     run: RunPart,
     journal: Reader,
 }
 
-/// How many threads read parts: each has a sum of its own, of some ten megabytes an hour.
+/// Threads that read parts: each has its own sum, of some ten megabytes per hour.
 const THREADS_MAX: usize = 8;
 
-/// Merges the journals of the parts of one load. Parts that are missing, or were lost in the middle, make
-/// the result invalid; of the others it holds what all of them measured.
+/// Merges the journals of the parts of one load. Missing parts, and parts lost in the middle, make the result
+/// invalid; it then covers only the seconds that all given parts measured.
 ///
 /// # Errors
-/// When a journal cannot be read, or they are not parts of one load.
+/// If a journal cannot be read, or they are not parts of one load.
 pub fn merge(paths: &[PathBuf]) -> Result<Summary, MergeError> {
     let start = Instant::now();
     let parts = open(paths, start)?;
     check(&parts)?;
     let (mut parts, mut recordings) = read(parts)?;
     let scenarios = parts.first().ok_or(MergeError::None)?.journal.replay.scenarios.len();
-    // What all lost parts have told of, in whole seconds.
+    // The whole seconds that all lost parts have reported.
     let until: Vec<Option<u64>> = (0..scenarios)
         .map(|index| {
             let of_part = parts.iter().map(|part| &part.journal.replay.scenarios[index]);
@@ -139,8 +139,8 @@ fn read(parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>), MergeError> {
     sum.ok_or(MergeError::None)
 }
 
-/// Reads about a second of each part, and then the next: what is added to the same second of the sum comes at about
-/// the same time. If it does not, that takes longer, and the sum is the same.
+/// Reads about a second of each part, then the next: so additions to the same second of the sum come at about the
+/// same time. If they do not, merging takes longer, but the sum is the same.
 fn read_side_by_side(mut parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>), MergeError> {
     let scenarios = parts.iter().map(|part| part.journal.replay.scenarios.len()).max().unwrap_or(0);
     let mut sums = vec![Recording::default(); scenarios];
@@ -176,7 +176,7 @@ fn read_side_by_side(mut parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>)
     Ok((parts, sums))
 }
 
-/// Refuses what are not parts of one load.
+/// Rejects journals that are not parts of one load.
 fn check(parts: &[Part]) -> Result<(), MergeError> {
     let Some((first, rest)) = parts.split_first() else { return Err(MergeError::None) };
     for (index, part) in rest.iter().enumerate() {
@@ -246,9 +246,9 @@ fn join(parts: Vec<Part>, recordings: Vec<Recording>, until: &[Option<u64>]) -> 
     summary
 }
 
-/// One scenario of all parts.
+/// One scenario in all parts.
 struct Column {
-    /// There is one at least.
+    /// Never empty.
     parts: Vec<(ScenarioSummary, Replayed)>,
     recording: Recording,
 }

@@ -1,4 +1,4 @@
-//! A plan carried out: Flows started, scenarios run in their order, what was measured summed up.
+//! Carries out a plan: starts Flows, runs scenarios in order, and summarizes what was measured.
 
 mod board;
 mod clocks;
@@ -55,27 +55,26 @@ pub struct Options {
     pub output: Output,
     /// The first signal lets requests in flight finish, the second does not wait.
     pub stop: Stop,
-    /// Gets the state of all scenarios some times a second; who is slow misses some.
+    /// Receives the state of all scenarios several times a second; slow receivers miss some.
     pub live: watch::Sender<Vec<Live>>,
-    /// Where to write down what was measured as it is measured, so that a run that is killed is not
-    /// lost.
+    /// Where to write measurements as they are made, so that a killed run is not lost.
     pub(crate) journal: Option<Notes>,
-    /// When the load begins; `None`: at once. Connections are opened and requests are made before.
+    /// When the load begins; `None`: immediately. Connections are opened and requests are made before.
     pub at: Option<jiff::Timestamp>,
-    /// The other parts of the load, where this is one of several that are connected. The result of part 1 is
-    /// then that of the whole.
+    /// The other parts of the load, if this is one of several connected parts. The result of part 1 is then that of
+    /// the whole.
     pub meeting: Option<Meeting>,
-    /// Which of the plans of a command it is, for those who follow part 1.
+    /// Which of a command's plans this is, for the parts that follow part 1.
     pub(crate) plan: usize,
     /// The folder for the output of the commands that start Flows; `None`: only its end is kept, for
     /// messages.
     pub logs: Option<PathBuf>,
-    /// Gets what was measured so far, while somebody looks at it.
+    /// Receives what was measured so far, while somebody is watching.
     pub board: Option<Arc<Board>>,
 }
 
 impl Default for Options {
-    /// Runs to the end and shows nothing meanwhile.
+    /// Runs to the end without live output.
     fn default() -> Options {
         Options {
             output: Arc::new(Mutex::new(std::io::sink())),
@@ -94,12 +93,12 @@ impl Default for Options {
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A file that `save` is to write.
+    /// A file that `save` should write could not be opened.
     #[error("could not write {path}")]
     Save {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -108,7 +107,7 @@ pub enum RunError {
     Meet(#[from] MeetError),
 }
 
-/// What a scenario may ask of the run it is a part of.
+/// What a scenario may ask of its run.
 struct Context {
     plan: Plan,
     outlines: Vec<Outline>,
@@ -118,26 +117,26 @@ struct Context {
     started: Instant,
     /// When the load begins, if that was set.
     at: Option<Instant>,
-    /// The other parts, where they are connected.
+    /// The other parts, if they are connected.
     together: Option<Together>,
-    /// Looks at what is measured while it is, where somebody wants to end scenarios by it.
+    /// Checks measurements as they are made, if scenarios may be ended by them.
     look: Option<Mutex<Look>>,
 }
 
-/// How far a scenario got, as those that need it see it.
+/// The state of a scenario, as seen by those that need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Pending,
-    /// It ran, whatever came of it.
+    /// It ran, whatever the result.
     Ran,
-    /// It never ran, so what needs it cannot either.
+    /// It never ran, so scenarios that need it cannot run either.
     NotRun,
 }
 
-/// Carries out a plan. What goes wrong with a target or a scenario is part of the summary.
+/// Carries out a plan. Problems with a target or a scenario are part of the summary.
 ///
 /// # Errors
-/// When nothing could be begun.
+/// If nothing could be started.
 pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let secrets = plan.secrets.clone();
     let all: Vec<usize> = (0..plan.scenarios.len()).collect();
@@ -156,7 +155,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
             if let Some(board) = &context.options.board {
                 board.put(index, context.started.elapsed(), summary.clone());
             }
-            // Its Flow is gone before anything that waited for it begins: that may use the same port.
+            // Its Flow is stopped before any waiting scenario begins: that one may use the same port.
             context.release(index).await;
             progress.send_replace(if ran { Progress::Ran } else { Progress::NotRun });
             summary
@@ -165,7 +164,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     let scenarios = join_all(scenarios).await;
 
     summary.duration_s = seconds(context.started.elapsed());
-    // What came to its end before it heard of the interrupt was not interrupted.
+    // A scenario that reached its end before it noticed the interrupt was not interrupted.
     let cut_short = |scenario: &ScenarioSummary| scenario.end.unfinished().is_some();
     summary.interrupted =
         context.options.stop.drain.is_cancelled() && scenarios.iter().any(cut_short);
@@ -173,7 +172,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
     summary.parts = context.together.as_ref().map(Together::machines).unwrap_or_default();
     context.end(&mut summary.scenarios).await;
     if !summary.parts.is_empty() {
-        // It is the result of all of them.
+        // The result covers all parts.
         summary.part = None;
     }
     threshold::conclude(&mut summary);
@@ -185,8 +184,8 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
 }
 
 impl Context {
-    /// Opens the files that callbacks write, and begins the journal and the Flows. `scenarios` are those
-    /// that will run. Gives what is known of the run when it begins.
+    /// Opens the files that callbacks write, and starts the journal and the Flows. `scenarios` are those that will
+    /// run. Returns what is known about the run at its start.
     async fn begin(
         plan: Plan,
         scenarios: &[usize],
@@ -217,13 +216,13 @@ impl Context {
             journal.begin(&summary, &outlines, &plan.secrets);
         }
         if !plan.part.is_whole() {
-            // They are about the whole load, and judged when its parts are merged.
+            // Thresholds apply to the whole load, and are judged when its parts are merged.
             outlines.iter_mut().for_each(|outline| outline.thresholds.clear());
         }
         let scenarios = scenarios.iter().copied();
         if let Some(board) = &options.board {
             let mut shown = summary.clone();
-            // Part 1 of several that are connected shows the whole.
+            // Part 1 of several connected parts shows the whole.
             shown.part = shown.part.filter(|_| !together.as_ref().is_some_and(Together::leads));
             board.begin(&shown, &plan.secrets);
         }
@@ -234,12 +233,12 @@ impl Context {
         Ok((context, summary))
     }
 
-    /// Stops the Flows. What went to one whose command has ended, at any time, was not measured of it.
+    /// Stops the Flows. If a Flow's command ended at any time, what was sent to it counts as invalid.
     async fn end(self, scenarios: &mut [ScenarioSummary]) {
         let Context { plan, outlines, flows, options, .. } = self;
         let ended = tokio::select! {
             ended = flows.stop() => ended,
-            // What is left in a Flow ends with it.
+            // Whatever is left in a Flow ends with it.
             () = options.stop.abort.cancelled() => return,
         };
         for (index, summary) in scenarios.iter_mut().enumerate() {
@@ -249,7 +248,7 @@ impl Context {
         }
     }
 
-    /// A scenario is over, and does not use its Flow any more.
+    /// Marks a scenario as over, so that it no longer uses its Flow.
     async fn release(&self, scenario: usize) {
         tokio::select! {
             () = self.flows.release(self.plan.scenarios[scenario].flow) => (),
@@ -257,26 +256,26 @@ impl Context {
         }
     }
 
-    /// The signals that a scenario follows. The first is none to one that always runs.
+    /// The signals that a scenario obeys. One that always runs ignores the first.
     fn stop_of(&self, scenario: usize) -> Stop {
         let Stop { drain, abort } = self.options.stop.clone();
         let drain = if self.plan.scenarios[scenario].always { abort.clone() } else { drain };
         Stop { drain, abort }
     }
 
-    /// When a scenario is due, if that was set: those that wait for others are due when they are over.
+    /// When a scenario is due, if that was set; scenarios that wait for others are due once those are over.
     fn due(&self, scenario: usize) -> Option<Instant> {
         let scenario = &self.plan.scenarios[scenario];
         let waits = !scenario.needs.is_empty() || !scenario.after.is_empty();
         self.at.filter(|_| !waits).map(|at| at + scenario.start)
     }
 
-    /// Whether somebody wants to hear of what happens.
+    /// Whether anybody receives what happens.
     fn is_told(&self) -> bool {
         self.options.journal.is_some() || self.together.is_some()
     }
 
-    /// Writes down what happened, where there is a journal, and tells the other parts.
+    /// Writes an event to the journal, if there is one, and tells the other parts.
     fn tell(&self, entry: impl FnOnce() -> Entry) {
         let (journal, together) = (&self.options.journal, &self.together);
         if !self.is_told() {
@@ -295,7 +294,7 @@ impl Context {
         }
     }
 
-    /// What came of a scenario in all parts, if this is part 1 of several that are connected.
+    /// The result of a scenario over all parts, if this is part 1 of several connected ones.
     async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
         match &self.together {
             Some(together) => together.whole(scenario).await,
@@ -303,9 +302,8 @@ impl Context {
         }
     }
 
-    /// Why a scenario is to end, as soon as something outside of it says so; and when what is in flight is
-    /// given up, if it does not have all the time it wants. `ends`: it does already, and that time is all
-    /// there is to say.
+    /// Why a scenario has to end, as soon as something outside it says so; and when requests in flight are given up,
+    /// if their time is limited. `ends`: it is already ending, and only that time matters.
     async fn ended(&self, scenario: usize, ends: bool) -> (String, Option<Instant>) {
         let of_all = async {
             match &self.together {
@@ -323,7 +321,7 @@ impl Context {
     }
 }
 
-/// This machine, for those whom it meets.
+/// This machine, as announced to the other parts.
 pub fn member() -> Member {
     Member {
         host: host_name(),
@@ -333,10 +331,10 @@ pub fn member() -> Member {
     }
 }
 
-/// Does what part 1 does with one of these plans after the other, until it has enough. The results are part 1's.
+/// Does what part 1 does with one of these plans after another, until part 1 is done. Part 1 has the results.
 ///
 /// # Errors
-/// When a run cannot be begun, or part 1 is lost.
+/// If a run cannot be started, or part 1 is lost.
 pub(crate) async fn follow(
     plans: &[Plan],
     meeting: &Meeting,
@@ -363,12 +361,12 @@ pub(crate) async fn follow(
     Ok(())
 }
 
-/// The next run of part 1; `None` when there are no more.
+/// The next run of part 1; `None` if there are no more.
 async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
     let events = guest.events();
     let mut events = events.lock().await;
     loop {
-        // It was said while the run before still went on here.
+        // It was announced while the previous run was still going on here.
         if let Some(kept) = guest.kept() {
             return Ok(kept);
         }
@@ -386,13 +384,13 @@ async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
             Some(FromHost::Halt { reason, .. } | FromHost::Gone { reason, .. }) => {
                 return Err(MeetError::Ended(reason));
             }
-            // What was said of the run before.
+            // A message about the previous run.
             Some(_) => (),
         }
     }
 }
 
-/// What is known of a run when it begins.
+/// What is known about a run at its start.
 fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) -> Summary {
     let environment = environment();
     let clock = system_clock();
@@ -418,7 +416,7 @@ fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) 
     }
 }
 
-/// Waits for what a scenario needs and for its start, then runs it.
+/// Waits for the scenarios that a scenario needs and for its start, then runs it.
 async fn in_turn(
     context: &Context,
     index: usize,
@@ -428,7 +426,7 @@ async fn in_turn(
     let stop = context.stop_of(index);
     let waited = async {
         for &need in &scenario.needs {
-            // The sender is dropped only after it has told.
+            // The sender is dropped only after it has sent.
             let mut progress = watches[need].clone();
             let progress = progress.wait_for(|progress| *progress != Progress::Pending).await;
             let not_run = progress.is_ok_and(|progress| *progress == Progress::NotRun);
@@ -465,7 +463,7 @@ async fn in_turn(
     }
 }
 
-/// The instant that is so far from another one; where it would be before all instants, the other.
+/// The instant at this distance from another; or that other one if the result cannot be represented.
 fn instant(from: Instant, distance: jiff::SignedDuration) -> Instant {
     let length = distance.unsigned_abs();
     let there =
@@ -473,13 +471,13 @@ fn instant(from: Instant, distance: jiff::SignedDuration) -> Instant {
     there.unwrap_or(from)
 }
 
-/// When to connect for a load that is due: Flows end connections on which nothing comes for long.
+/// When to connect for a load that is due: Flows close connections that stay idle for long.
 fn early(due: Instant) -> Instant {
     const BEFORE: Duration = Duration::from_secs(20);
     due.checked_sub(BEFORE).unwrap_or(due)
 }
 
-/// Seconds, to the microsecond: finer would pretend.
+/// Seconds, rounded to the microsecond: more digits would be false precision.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }

@@ -1,5 +1,5 @@
-//! What the parts of a load told of a scenario, summed up: the figures of the whole, a row for each part, and
-//! what is wrong with which.
+//! Summarizes what the parts of a load reported about a scenario: the figures of the whole, a row per part, and which
+//! part has which problem.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::record::validity::{self, Circumstances};
 use crate::record::{Histogram, Recording, Window};
 use crate::threshold;
 
-/// What a part told of a scenario, besides its tallies.
+/// What a part reported about a scenario, besides its tallies.
 pub(super) struct Account {
-    /// Which part, from 1.
+    /// The part's number, from 1.
     pub(super) number: u64,
     /// Its load, or why there was none.
     pub(super) load: Result<LoadAccount, End>,
@@ -28,29 +28,29 @@ pub(super) struct LoadAccount {
     /// From the start of the run.
     pub(super) started_at_s: f64,
     pub(super) workers: usize,
-    /// Whole seconds it told of.
+    /// Number of whole seconds it reported.
     pub(super) complete: u64,
     pub(super) sent: u64,
     pub(super) lag: Histogram,
     /// Whether it was lost in the middle.
     pub(super) lost: bool,
     pub(super) ending: Ending,
-    /// Why its figures alone are not valid.
+    /// Why its own figures are not valid.
     pub(super) reasons: Vec<Reason>,
     pub(super) examined: Examined,
     pub(super) clock: Clock,
 }
 
-/// Which figures there are where a part was lost.
+/// Which figures remain if a part was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// All that was measured.
+    /// Everything that was measured.
     All,
-    /// Of the first so many seconds, of which all parts told.
+    /// The first this many seconds, which all parts reported.
     Until(u64),
 }
 
-/// Sums up what all parts told: `recording` has the tallies of all of them.
+/// Summarizes what all parts reported: `recording` has the tallies of all of them.
 pub(super) fn conclude(
     empty: ScenarioSummary,
     outline: &Outline,
@@ -73,7 +73,7 @@ pub(super) fn conclude(
             .filter_map(|account| Some((account.number, account.load.as_ref().ok()?.clock))),
     );
     for Account { number, load } in accounts {
-        // Whoever told of more parts than there are was not taken.
+        // A part with a number beyond the number of parts was rejected.
         let Some(row) = told.get_mut((number as usize).wrapping_sub(1)) else { continue };
         let load = match load {
             Ok(load) => load,
@@ -88,12 +88,12 @@ pub(super) fn conclude(
         if load.lost {
             reasons.push(lost(number, of, load.complete, kept));
         }
-        // Where no time was set, all should have begun with the first.
+        // If no time was set, all parts should have begun with the first.
         let late = Duration::try_from_secs_f64(load.started_at_s - first_at_s).ok();
         sent.push(Sent::of(load, late, row));
         if let Some(told) = clocks.remove(&number) {
             row.clock = Some(told.clock);
-            // Whoever was late knows it already.
+            // A part that was late already says so.
             let known = row.reasons.iter().any(|reason| reason.code == Code::PartLate);
             row.reasons.extend(told.reason.filter(|_| !known));
         }
@@ -102,7 +102,7 @@ pub(super) fn conclude(
         let text = format!("part {} of {of} is missing", row.number);
         reasons.push(Reason::new(Code::PartMissing, here as f64, of as f64, text));
     }
-    // Those that only did not begin without the others say nothing of their own.
+    // Parts that only did not begin without the others add no information.
     let skipped = |(_, end): &(u64, End)| end.reason == EndReason::Skipped;
     if !without_load.iter().all(skipped) {
         without_load.retain(|one| !skipped(one));
@@ -113,7 +113,7 @@ pub(super) fn conclude(
         reasons.push(Reason::plain(Code::PartMissing, text));
     }
     if sent.iter().any(|sent| sent.lost) {
-        // What was in flight then, nobody knows of any more.
+        // Nobody knows what became of requests that were in flight.
         recording.give_up();
     }
     recording.settle_sample(match kept {
@@ -135,7 +135,7 @@ pub(super) fn conclude(
     reasons.extend(of_parts);
     summary.validity.reasons.extend(reasons);
     summary.parts = told;
-    // They leave more open than what is wrong with the whole did.
+    // These reasons leave more thresholds inconclusive than those of the whole did.
     let conditions = &outline.thresholds;
     threshold::judge(&mut summary, conditions).expect("we have just written these histograms");
     summary
@@ -150,7 +150,7 @@ fn lost(number: u64, of: u64, after: u64, kept: Kept) -> Reason {
     Reason::of(Code::PartLost, after as f64, text)
 }
 
-/// What is wrong with a part and not with the whole.
+/// Problems of a part that the whole does not have.
 fn of_part_alone(part: &PartLoad, of: u64, whole: &[Reason]) -> Vec<Reason> {
     let own = part.reasons.iter().filter(|own| {
         own.code != Code::NothingMeasured && whole.iter().all(|known| known.code != own.code)
@@ -162,18 +162,18 @@ fn of_part_alone(part: &PartLoad, of: u64, whole: &[Reason]) -> Vec<Reason> {
     own.map(of_part).collect()
 }
 
-/// What a part sent in a scenario besides its tallies, or several together.
+/// What one part, or several together, sent in a scenario, besides tallies.
 struct Sent {
     examined: Examined,
     ending: Ending,
-    /// Whether it was lost, or all of them.
+    /// Whether the part was lost, or all of them.
     lost: bool,
-    /// Whether one of them was.
+    /// Whether one of them was lost.
     some_lost: bool,
 }
 
 impl Sent {
-    /// What a part sent, of which `row` tells.
+    /// What a part sent; also fills in its `row`.
     fn of(load: LoadAccount, late: Option<Duration>, row: &mut PartLoad) -> Sent {
         let LoadAccount { mut ending, lost, reasons, .. } = load;
         let set = ending.circumstances.late;
@@ -191,11 +191,11 @@ impl Sent {
         Sent { examined: load.examined, ending, lost, some_lost: lost }
     }
 
-    /// What two sent together.
+    /// What two parts sent together.
     fn and(mut self, other: Sent) -> Sent {
         self.examined.add(other.examined);
         let (one, two) = (self.ending, other.ending);
-        // A part that was lost is no end of the whole, unless all were.
+        // A lost part does not determine the end of the whole, unless all were lost.
         let end = match (self.lost, other.lost) {
             (true, false) => two.end,
             (false, true) => one.end,
@@ -219,24 +219,24 @@ impl Sent {
         self
     }
 
-    /// What all sent, to be summed up.
+    /// What all parts sent, ready to be summarized.
     fn measured(self, recording: Recording, kept: Kept) -> Measured {
         let Sent { mut examined, mut ending, some_lost, .. } = self;
         if let Kept::Until(until) = kept {
             let length = Duration::from_secs(until);
             ending.window = Window { length, timed: true };
             ending.circumstances.length = Some(length);
-            // They are counted over the whole of it.
+            // Examination results cover the whole load.
             examined = Examined::default();
         }
         ending.cut |= some_lost;
-        // Each part says by itself when it began late.
+        // Each part reports by itself that it began late.
         ending.circumstances.late = None;
         Measured { recording, examined, ending }
     }
 }
 
-/// The load generators of two parts.
+/// The load generators of two parts combined.
 fn together(one: ClientSummary, other: ClientSummary) -> ClientSummary {
     let mut unmatched_replies = one.unmatched_replies;
     unmatched_replies += other.unmatched_replies;
@@ -250,7 +250,7 @@ fn together(one: ClientSummary, other: ClientSummary) -> ClientSummary {
     }
 }
 
-/// The higher, the more has to be told of it.
+/// The higher, the more important to report.
 fn severity(end: &End) -> u8 {
     match end.reason {
         EndReason::Time => 0,

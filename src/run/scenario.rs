@@ -1,4 +1,4 @@
-//! One scenario: its workers, what they measured, what it adds up to.
+//! Runs one scenario: starts its workers, collects what they measure, and adds it up.
 
 use std::cell::LazyCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,18 +43,17 @@ use crate::threshold::{self, Evidence};
 use crate::units::Part;
 use crate::wire::{Family, Form, Schemas};
 
-/// Deltas on their way to be merged: some for each worker. A worker that finds no room keeps its
-/// counts and hands them over later, added up.
+/// Capacity of the queue of deltas to be merged: some per worker. A worker that finds it full keeps its counts and
+/// hands them over later, added up.
 const DELTAS_WAITING: usize = 64;
 
-/// What the window of an `abort` threshold looks back on.
+/// How far back the window of an `abort` threshold reaches.
 const WINDOW_SECONDS: u64 = 10;
 
-/// What the rates of the live view look back on; percentiles need more requests, and look back as far
-/// as thresholds do.
+/// How far back the rates of the live view reach; percentiles need more requests and reach as far back as thresholds.
 const LIVE_SECONDS: u64 = 2;
 
-/// What came of a scenario's load, and when it began.
+/// The result of a scenario's load, and when it began.
 type Loaded = (Measured, Instant);
 
 /// Why a scenario did not get as far as a load.
@@ -66,11 +65,11 @@ enum Obstacle {
     Skipped(String),
 }
 
-/// Runs a scenario; what goes wrong is part of its summary.
+/// Runs a scenario; problems become part of its summary.
 pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     let scenario = &context.plan.scenarios[index];
     show(context, index, |live| {
-        // Of a trial, figures of the one before it may still be there.
+        // In a search, the figures of the previous trial may still be there.
         *live = Live { state: State::Connecting, ..Live::waiting(scenario, &context.plan.secrets) };
     });
     let config = match context.flows.client(scenario.flow, scenario.protocol).await {
@@ -103,7 +102,7 @@ pub(super) async fn run(context: &Context, index: usize) -> ScenarioSummary {
     summary
 }
 
-/// As for `client.post`, callbacks fire once for a Flow that was not there.
+/// As with `client.post`, callbacks fire once for a Flow that could not be reached.
 fn not_reached(
     context: &Context,
     index: usize,
@@ -129,7 +128,7 @@ fn not_reached(
     summary
 }
 
-/// Looks at the answers of a scenario, where somebody wants that.
+/// The examiner of a scenario's responses, if it needs one.
 fn examiner(
     context: &Context,
     scenario: &Scenario,
@@ -155,9 +154,9 @@ async fn carry_out(
     let (scenario, part) = (&context.plan.scenarios[index], context.plan.part);
     let signals = context.stop_of(index);
     let (stop, interrupted) = (signals.child(), signals.drain.cancelled());
-    // It has read once by the time the load begins.
+    // It has taken its first reading by the time the load begins.
     let watcher = context.flows.watch(scenario.flow);
-    // Plain requests are the same to whatever they go.
+    // Plain HTTP requests are the same whatever their target.
     let speaks_jina = scenario.steps.iter().any(|step| !matches!(step.work, Work::Http(_)));
     let mut traces = Vec::new();
     let workers = tokio::select! {
@@ -172,9 +171,9 @@ async fn carry_out(
     target.docarray = first.info.docarray.as_deref().map(|told| cut(told).into_owned());
     let (form, schemas) = (first.form, first.schemas.clone());
     let told = schemas.clone();
-    // Making the first requests may take a while, and must not hold up the runtime.
+    // Making the first requests may take a while, and must not block the runtime.
     let (steps, warm) = (scenario.steps.clone(), !scenario.warmup.is_zero());
-    // One trial after the other would soon be through with its Documents.
+    // Several trials would soon run out of Documents.
     let again = context.look.is_some();
     let (seed, name) = (context.plan.seed, scenario.name.clone());
     let choices = scenario.choices.clone();
@@ -185,11 +184,11 @@ async fn carry_out(
         made.await.unwrap_or(Err(FeedError::Gone)).map_err(Obstacle::Broken)?;
 
     let examiner = examiner(context, scenario, (form, &told), &stop);
-    // As `client.post` has it: a load has no order that anybody would ask for.
+    // As with `client.post`; under a load there is no meaningful order.
     let in_order = matches!(scenario.load, Load::Once) && scenario.client.results_in_order;
     let (answers, examined, examining) = look_at_answers(examiner, in_order);
 
-    // Workers wait for the time that was set with their connections open, and then they are on time.
+    // Workers wait for the set time with their connections open, so that they start on time.
     let due = tokio::select! {
         due = due(context, index) => due?,
         () = signals.drain.cancelled() => return Err(Obstacle::Interrupted),
@@ -221,7 +220,7 @@ async fn carry_out(
             answers: answers.clone(),
             deltas: deltas.clone(),
             tells_every: if again { TRIAL_TELLS_EVERY } else { Recorder::TELLS_EVERY },
-            // A trial is asked how much, and not why.
+            // A trial asks how much, not why.
             samples: (!again).then_some(count),
             parts: part.of(),
             grace: scenario.grace(),
@@ -291,7 +290,7 @@ async fn carry_out(
         note(&delta);
         recording.add(delta);
     }
-    // The answers' senders are gone with the workers, so this ends as soon as all are looked at.
+    // The senders of responses are dropped with the workers, so this ends once all are examined.
     if let Some(examining) = examining {
         let _ = examining.await;
     }
@@ -373,8 +372,8 @@ async fn carry_out(
     Ok((measured, began))
 }
 
-/// When the load of a scenario is due, if that was set or all parts begin it together: then it waits until all
-/// could.
+/// When the load of a scenario is due, if that was set or if all parts begin it together: then it waits until all are
+/// ready.
 async fn due(context: &Context, index: usize) -> Result<Option<Instant>, Obstacle> {
     let due = context.due(index);
     let Some(together) = &context.together else { return Ok(due) };
@@ -393,7 +392,7 @@ fn wall(at: Instant) -> Option<jiff::Timestamp> {
     }
 }
 
-/// Waits until then, where there is such an instant.
+/// Waits until that instant, if there is one.
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
@@ -401,7 +400,7 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-/// The feeds of all workers, for warmup and load, and the way to the later steps.
+/// The feeds of all workers, for warmup and load, and the queue to the later steps.
 type Made = (Vec<Feed>, Vec<Feed>, Option<Chain>);
 
 fn make(
@@ -415,7 +414,7 @@ fn make(
     let maker = |step: &Step| Maker::new(step, spoken);
     let pick = Pick::new(choices, seed, scenario);
     let first = Maker::of_first(steps, pick.clone(), spoken);
-    // The Documents that end first end the load; those of the warmup start again.
+    // The step that runs out of Documents first ends the load; the warmup starts over.
     let limit = steps.iter().filter_map(|step| maker(step).count()).min();
     let limit = limit.filter(|_| !again);
     steps.iter().try_for_each(|step| maker(step).fits(limit))?;
@@ -443,7 +442,7 @@ async fn connect(
         };
         let mut config = ClientConfig { connections, connections_max, ..config.clone() };
         if by_connection {
-            // What requests share has one place in one trace.
+            // What requests share has one position in one trace.
             let parent = TraceParent::random();
             config.headers.push((TraceParent::HEADER.into(), parent.to_string()));
             traces.push(parent.id());
@@ -455,7 +454,7 @@ async fn connect(
 
 type Examining = oneshot::Receiver<()>;
 
-/// Puts the examiner on a thread of its own.
+/// Runs the examiner on its own thread.
 fn look_at_answers(
     examiner: Option<Examiner>,
     in_order: bool,
@@ -472,32 +471,32 @@ fn look_at_answers(
         examiner.run(queue, in_order);
         let _ = done.send(());
     });
-    // Without a thread the queue is gone, and workers see that nobody looks.
+    // If the thread did not start, the queue is closed, and workers see that nobody examines.
     (Some(answers), examined, thread.is_ok().then_some(is_done))
 }
 
-/// Looks at a scenario while it runs.
+/// Watches a scenario while it runs.
 struct Watch<'a> {
     context: &'a Context,
     index: usize,
     scenario: &'a Scenario,
     plan: &'a Timing,
     examined: &'a Mutex<examine::Examined>,
-    /// How many seconds were complete when they were last looked at.
+    /// How many seconds were complete at the last check.
     second: u64,
     watcher: Option<&'a Watcher>,
     target: TargetSummary,
     began: Instant,
-    /// When a board is due to be told again.
+    /// When the board is next due for an update.
     next_post: Option<Instant>,
 }
 
-/// A board is told so seldom that summing up takes no more than this share of the time.
+/// A board is updated so rarely that summarizing takes at most this share of the time.
 const POSTS_SHARE: u32 = 20;
 
 impl Watch<'_> {
-    /// Shows how it goes; gives the `abort` threshold that does not hold, if there is one. In part 1 of several
-    /// that are connected, that is about all of them, and otherwise about `own`.
+    /// Publishes the current state; returns the failed `abort` threshold, if there is one. In part 1 of several
+    /// connected parts, it looks at all of them, otherwise at `own`.
     fn look_at(&mut self, own: &Recording) -> Option<String> {
         let (index, together) = (self.index, self.context.together.as_ref());
         let of_all = together.and_then(|together| {
@@ -507,7 +506,7 @@ impl Watch<'_> {
         of_all.unwrap_or_else(|| self.look(own, &|| counted(&lock(examined))))
     }
 
-    /// The same for whoever looks for a reason to end it.
+    /// The same for the trial's own check; returns whether to end it.
     fn look_closer_at(&self, own: &Recording) -> bool {
         let together = self.context.together.as_ref();
         let of_all = together.and_then(|together| {
@@ -520,7 +519,7 @@ impl Watch<'_> {
         let frame = self.plan.frame;
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(frame.measured_from());
-        // Both windows change when another second is complete, and not before.
+        // Both windows change only when another second is complete.
         let complete = recording.complete();
         let another = complete > self.second;
         self.second = self.second.max(complete);
@@ -550,7 +549,7 @@ impl Watch<'_> {
         self.broken(&longer?, &recording.totals, elapsed, counts)
     }
 
-    /// Tells a board how it goes, if somebody looks at it.
+    /// Updates a board, if somebody is watching it.
     fn post(&mut self, recording: &Recording, elapsed: Duration) {
         let board = self.context.options.board.as_ref().filter(|board| board.is_looked_at());
         let Some(board) = board else { return };
@@ -568,7 +567,7 @@ impl Watch<'_> {
         };
         let window = Window { length: elapsed, timed: false };
         let mut summary = recording.summary(known, &outline.step_names(), outline.warmup, window);
-        // What is in flight may end in any way.
+        // Requests in flight may still end in any way.
         (summary.requests.unknown, summary.requests.abandoned) = (summary.requests.abandoned, 0);
         summary.traces = outline.traces.clone().map(|known| recording.traces(known));
         let _ = threshold::judge(&mut summary, &outline.thresholds);
@@ -584,19 +583,18 @@ impl Watch<'_> {
         (seconds > 0).then_some((tally, window))
     }
 
-    /// Shows the recording to whoever looks for a reason to end it, and whether there is one.
+    /// Passes the recording to the trial's check; returns whether to end the trial.
     fn look_closer(&self, recording: &Recording, counts: &dyn Fn() -> Counts) -> bool {
         let Some(look) = &self.context.look else { return false };
         let mut elapsed = Instant::now().saturating_duration_since(self.plan.frame.measured_from());
         if self.context.together.is_some() {
-            // Of what is later, not all parts have told.
+            // Not all parts have reported what is later.
             elapsed = elapsed.min(recording.told());
         }
         lock(look)(&Seen { recording, counts: counts(), elapsed })
     }
 
-    /// The `abort` threshold that does not hold, if there is one: counts over all so far, all else in
-    /// a window.
+    /// The failed `abort` threshold, if there is one: counts cover everything so far, all else a window.
     fn broken(
         &self,
         (tally, window): &(Tally, Window),
@@ -604,7 +602,7 @@ impl Watch<'_> {
         elapsed: Duration,
         counts: &dyn Fn() -> Counts,
     ) -> Option<String> {
-        // Those of a part are about the whole load, of which it knows nothing unless it leads the others.
+        // The thresholds of a part are about the whole load, which it does not know unless it leads.
         let leads = self.context.together.as_ref().is_some_and(Together::leads);
         let whole = self.context.plan.part.is_whole() || leads;
         let thresholds = self.scenario.thresholds.iter().filter(|_| whole);
@@ -634,7 +632,7 @@ fn counted(examined: &examine::Examined) -> Counts {
     }
 }
 
-/// Why a scenario ended, from why its workers did.
+/// Why a scenario ended, derived from why its workers did.
 fn end(
     workers: &[Report],
     lost: Option<String>,
@@ -676,8 +674,8 @@ fn with_overrides(mut config: ClientConfig, scenario: &Scenario) -> ClientConfig
     config.retry = overrides.retry;
     config.compression = overrides.compression;
     config.stream = !overrides.unary;
-    // The engine bounds requests in flight itself; a second bound would turn an open load into a
-    // closed one without a word.
+    // The engine itself bounds the requests in flight; a second bound would silently turn an open load into a closed
+    // one.
     config.prefetch = 0;
     config
 }

@@ -1,4 +1,4 @@
-//! From what was measured of a scenario to its summary, judged.
+//! From the measurements of a scenario to its judged summary.
 
 use std::time::Duration;
 
@@ -20,47 +20,47 @@ use crate::scenario::condition::Condition;
 use crate::server::ServerSummary;
 use crate::threshold;
 
-/// What has to be known of a scenario to sum it up, besides what was measured.
+/// What the summary of a scenario needs besides the measurements.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Outline {
     pub(super) steps: Vec<String>,
-    /// Of each list of steps that is chosen from: its name, its share and its first step.
+    /// For each list of steps to choose from: its name, its share and its first step.
     #[serde(default)]
     pub(super) choices: Vec<(String, f64, usize)>,
     pub(super) thresholds: Vec<Condition>,
-    /// What is known of the traces of its requests before any is sent, if there are some.
+    /// What is known about the traces of its requests before any is sent, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) traces: Option<TraceSummary>,
-    /// Whether requests are due by the clock.
+    /// Whether the load is open: requests are due by the clock.
     pub(super) open: bool,
-    /// How many clients there are over time, where that changes: the ends of straight lines, in seconds from the
-    /// start of what is measured.
+    /// The number of clients over time, if it changes: the ends of straight lines, in seconds from the start of
+    /// measurement.
     #[serde(default)]
     pub(super) clients: Vec<(f64, f64)>,
     pub(super) warmup: Duration,
 }
 
-/// What came of a scenario's load.
+/// The result of a scenario's load.
 pub(super) struct Measured {
     pub(super) recording: Recording,
     pub(super) examined: Examined,
     pub(super) ending: Ending,
 }
 
-/// How a scenario's load ended, and what is known of it besides what workers measured.
+/// How a scenario's load ended, and what is known about it besides what workers measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Ending {
     pub(super) end: End,
     pub(super) window: Window,
-    /// The part of it that the recording does not tell.
+    /// The part of it that is not in the recording.
     pub(super) client: ClientSummary,
     pub(super) circumstances: Circumstances,
-    /// Whether the run was ended at once: what was in flight might have ended in any way.
+    /// Whether the run was ended immediately: requests in flight might have ended in any way.
     pub(super) cut: bool,
-    /// What the Flow told of itself.
+    /// Metrics the Flow reported about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) server: Option<ServerSummary>,
-    /// Trace ids that connections have.
+    /// Trace ids of connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) traces: Vec<String>,
 }
@@ -87,7 +87,7 @@ impl Outline {
 }
 
 impl Ending {
-    /// How the load of a process ended that did in the middle, after it had told of so long.
+    /// The ending of a load whose process died in the middle, after it had reported this long.
     pub(super) fn lost(outline: &Outline, workers: usize, length: Duration) -> Ending {
         let message = "the process ended in the middle; this is what its journal holds";
         Ending {
@@ -106,7 +106,7 @@ impl Ending {
     }
 }
 
-/// How many clients a load has over time, where that changes.
+/// How many clients a load has over time, if that changes.
 fn clients(load: &Load) -> Vec<(f64, f64)> {
     let Load::Closed { clients, .. } = load else { return Vec::new() };
     if clients.as_constant().is_some() {
@@ -116,21 +116,21 @@ fn clients(load: &Load) -> Vec<(f64, f64)> {
     let mut at = 0.0;
     for stage in clients.stages() {
         ends.push((at, stage.from));
-        // One without an end goes on for longer than any load.
+        // A stage without an end lasts longer than any load.
         at += stage.length.map_or(1e9, |length| length.as_secs_f64());
         ends.push((at, stage.to));
     }
     ends
 }
 
-/// The value of straight lines at an instant; `None` where there are none.
+/// The value of piecewise straight lines at an instant; `None` if there are none.
 fn level_at(ends: &[(f64, f64)], at: f64) -> Option<f64> {
     let pair = ends.windows(2).find(|pair| at >= pair[0].0 && at < pair[1].0);
     let Some([(from, low), (to, high)]) = pair else { return ends.last().map(|_| 0.0) };
     Some(low + (high - low) * (at - from) / (to - from).max(1e-9))
 }
 
-/// Sums a scenario up; `empty` is what was known of it before.
+/// Summarizes a scenario; `empty` is what was known before.
 pub(super) fn summarize(
     empty: ScenarioSummary,
     outline: &Outline,
@@ -176,10 +176,9 @@ pub(super) fn summarize(
     summary
 }
 
-/// Has a summary say that the command of its Flow ended: whatever was measured, was not measured of a
-/// Flow that works.
+/// Adds to a summary that the command of its Flow ended: the measurements are not of a working Flow.
 pub(super) fn lost(summary: &mut ScenarioSummary, outline: &Outline, reason: &str) {
-    // One that never began has its own reason.
+    // A scenario that never began has its own reason.
     if matches!(summary.end.reason, EndReason::Skipped | EndReason::Unreachable) {
         return;
     }
@@ -210,7 +209,7 @@ pub(super) fn never_ran(summary: &mut ScenarioSummary, message: String, outline:
     threshold::judge(summary, &outline.thresholds).expect("there are no histograms to be wrong");
 }
 
-/// What is known of a scenario before anything was sent.
+/// What is known about a scenario before anything was sent.
 pub(super) fn empty(plan: &Plan, index: usize) -> ScenarioSummary {
     let scenario = &plan.scenarios[index];
     ScenarioSummary {

@@ -1,5 +1,5 @@
-//! What a process tells of a scenario while it runs: what its workers measured, added up by the second, and each
-//! second once all of them are through with it.
+//! What a process reports about a running scenario: what its workers measured, added up by second, and each second
+//! once all of them are past it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use crate::record::tally::{Slowest, Tally};
 use crate::record::{Delta, Recording};
 use crate::server::Reading;
 
-/// How long nothing is told, where no second is complete: in a warmup, there is none.
+/// The longest silence when no second is complete; there is none in a warmup.
 const SILENCE_MAX: Duration = Duration::from_millis(1_200);
 
-/// What was measured of a scenario and not told yet.
+/// What was measured of a scenario and not reported yet.
 pub(super) struct Telling {
     scenario: usize,
-    /// When its load began, and from when on it is measured.
+    /// When its load began, and when its measurement began.
     from: (Instant, Instant),
     until: Until,
-    /// Seconds before this one were told.
+    /// Seconds before this one were reported.
     next: u64,
-    /// Whoever decides as early as possible hears of each delta by itself.
+    /// Reports each delta separately, for decisions as early as possible.
     each: bool,
     spoke: Instant,
     seconds: BTreeMap<u64, Tally>,
-    /// What is not by the second, and for `each` all of it.
+    /// What is not kept by second; with `each`, everything.
     rest: Delta,
-    /// The slowest of what was told.
+    /// The slowest requests that were reported.
     slowest: Slowest,
     examined: Examined,
 }
@@ -56,7 +56,7 @@ impl Telling {
         }
     }
 
-    /// Takes in what a worker measured. Gives whether there is something to tell.
+    /// Takes in what a worker measured. Returns whether there is something to report.
     pub(super) fn hear(&mut self, delta: &Delta) -> bool {
         self.until.hear(Some(delta.worker), delta.told);
         for (second, tally) in &delta.seconds {
@@ -66,25 +66,25 @@ impl Telling {
         self.each || self.complete() > self.next || self.spoke.elapsed() >= SILENCE_MAX
     }
 
-    /// No more will come.
+    /// Marks the end: no more will come.
     pub(super) fn end(&mut self) {
         self.until.hear(None, Duration::MAX);
     }
 
-    /// Seconds before this one can be told.
+    /// Seconds before this one can be reported.
     fn complete(&self) -> u64 {
         let newest = self.seconds.last_key_value().map_or(0, |(second, _)| *second);
-        // A worker that hangs does not hold up the others for ever.
+        // A worker that hangs does not hold up the others forever.
         self.until.all().as_secs().max(newest.saturating_sub(Recording::RECENT as u64))
     }
 
-    /// What can be told by now, what was found in answers, and what the Flow told of itself since.
+    /// What can be reported now, with the examination results so far and the server metrics since the last report.
     pub(super) fn tell(&mut self, at_s: f64, examined: Examined, server: Vec<Reading>) -> Told {
         let complete = if self.each { u64::MAX } else { self.complete() };
         let later = self.seconds.split_off(&complete);
         let mut seconds: Vec<_> = std::mem::replace(&mut self.seconds, later).into_iter().collect();
         for (_, tally) in &mut seconds {
-            // Of the slowest, those that are none of the whole need not be told.
+            // Only those that are among the slowest of the whole need to be reported.
             tally.slowest.keep_beyond(&self.slowest);
             self.slowest.merge(&tally.slowest);
         }
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::run::journal::Entry;
 
-    /// A delta of a worker that has told everything until then: one request in each of these seconds, with its
-    /// response time in ms.
+    /// A delta of a worker that has reported everything until `told_ms`: one request in each of these seconds, with
+    /// its response time in ms.
     fn delta(worker: usize, told_ms: u64, requests: &[(u64, u64)]) -> Delta {
         let seconds = requests.iter().map(|(second, ms)| {
             let mut tally = Tally { sent: 1, ..Tally::default() };
@@ -125,7 +125,8 @@ mod tests {
         Delta { worker, told, seconds: seconds.collect(), ..Delta::default() }
     }
 
-    /// What a line says: each second with how many were sent in it, and up to when all is told.
+    /// What a line says: each second with the number of requests sent in it, and the time up to which everything is
+    /// reported.
     fn line(telling: &mut Telling) -> (Vec<(u64, u64)>, Option<Duration>) {
         let told = telling.tell(0.0, Examined::default(), Vec::new());
         let text = serde_json::to_string(&Entry::Measured(Box::new(told))).expect("plain data");
@@ -206,7 +207,7 @@ mod tests {
         let mut counts = Vec::new();
         for second in 0..3 {
             let mut delta = delta(0, 1_000 * (second + 1), &[(second, 1)]);
-            // As many as are kept, of which one is slower than all before.
+            // As many as are kept, one of them slower than all previous ones.
             for ms in 0..10 {
                 delta.seconds[0].1.slowest.record(slow(if ms == 9 { 100 * second } else { ms }));
             }

@@ -1,4 +1,4 @@
-//! When the requests of a load are due, and the load in words.
+//! When the requests of a load are due, and the load described in words.
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::record::{Recording, Window};
 use crate::schedule::{ArrivalProcess, DueTimes, GammaGaps, Profile, Schedule};
 use crate::units::Part;
 
-/// Requests in flight where `prefetch: 0` sets no bound: what memory is there for on any machine.
+/// Requests in flight if `prefetch: 0` sets no bound: an amount that fits in the memory of any machine.
 const IN_FLIGHT_MAX: usize = 100_000;
 
 /// When a load's requests are due.
@@ -30,12 +30,12 @@ impl Timing {
         let frame = Frame { start, warmup: scenario.warmup, duration: length };
         match &scenario.load {
             Load::Once => {
-                // No limit of its own is the most that one load may have in flight.
+                // Without a limit, the bound is the most requests that one load may have in flight.
                 let clients = match scenario.client.prefetch {
                     0 => IN_FLIGHT_MAX,
                     prefetch => prefetch,
                 };
-                // Without Documents there is one request, and not none.
+                // Without Documents there is one request, not none.
                 let work = &scenario.first_step().work;
                 let one = matches!(work, plan::Work::Post(post) if post.documents.is_none())
                     || matches!(work, plan::Work::Mutate { .. } | plan::Work::Http(_));
@@ -88,7 +88,7 @@ impl Timing {
         let measured_from = self.frame.measured_from();
         match (reason, self.frame.duration, recording.stopped) {
             (EndReason::Time, Some(length), _) => Window { length, timed: true },
-            // What came back after nothing more was sent is no throughput of the load.
+            // Responses after the last send do not count towards the load's throughput.
             (EndReason::Interrupted | EndReason::Aborted, _, Some(at)) => {
                 Window { length: at.saturating_duration_since(measured_from), timed: true }
             }
@@ -101,7 +101,7 @@ impl Timing {
     }
 }
 
-/// A load in words.
+/// Describes a load in words.
 pub(super) fn describe(load: &Load) -> String {
     let until = |until: &Until| {
         let mut text = String::new();
@@ -150,10 +150,10 @@ mod tests {
     use crate::engine::source::Next;
     use crate::scenario::{Options, load_text};
 
-    /// What the clients of a closed load wait for.
+    /// The response time that clients of a closed load see.
     const TAKES: Duration = Duration::from_millis(50);
 
-    /// The plan of one scenario with this load.
+    /// A plan of one scenario with this load.
     fn planned(base: &Path, load: &str, warmup: &str) -> plan::Plan {
         let text = format!(
             "scenarios: [{{name: s, documents: {{text: a}}, request_size: 1, warmup: {warmup}, \
@@ -164,7 +164,7 @@ mod tests {
             .unwrap_or_else(|problems| panic!("{problems}"))
     }
 
-    /// The timing of a load as written, without warmup or after some.
+    /// The timing of a load as written, with or without warmup.
     fn timing(base: &Path, load: &str, seed: u64) -> Timing {
         warm_timing(base, load, "0s", seed)
     }
@@ -174,8 +174,8 @@ mod tests {
         Timing::new(&plan.scenarios[0], Instant::now(), seed, Part::WHOLE)
     }
 
-    /// When its requests are due and when they are over, from the start, carried out by so many
-    /// workers, as time goes by. The `n`-th of a worker takes `takes(n)`.
+    /// When its requests are due and when they are over, from the start, executed by this many workers in simulated
+    /// time. The `n`-th request of a worker takes `takes(n)`.
     fn carried_out(
         timing: &Timing,
         workers: usize,
@@ -184,7 +184,7 @@ mod tests {
         carried_out_by(timing, Part::WHOLE, workers, takes)
     }
 
-    /// The same of a part.
+    /// The same for a part.
     fn carried_out_by(
         timing: &Timing,
         part: Part,
@@ -220,7 +220,7 @@ mod tests {
         all
     }
 
-    /// When its requests are due, from the start, where each takes [`TAKES`].
+    /// When its requests are due, from the start, if each takes [`TAKES`].
     fn due(timing: &Timing, workers: usize) -> Vec<Duration> {
         carried_out(timing, workers, |_| TAKES).into_iter().map(|(due, _)| due).collect()
     }
@@ -249,7 +249,7 @@ mod tests {
             ("{trace: trace.csv, speed: 0.5, duration: 3s}", &[0, 2000]),
             ("{clients: 2, duration: 120ms}", &[0, 0, 50, 50, 100, 100]),
             ("{clients: 1, think_time: 100ms, duration: 400ms}", &[0, 150, 300]),
-            // The second comes halfway, the third at the end of the ramp.
+            // The second client comes halfway, the third at the end of the ramp.
             (
                 "{stages: [{clients: 1, for: 100ms}, {ramp_to: 3, for: 200ms}, {clients: 3, for: 50ms}]}",
                 &[0, 50, 100, 150, 200, 200, 250, 250, 300, 300, 300],
@@ -308,7 +308,7 @@ mod tests {
                 assert_eq!(due, expected, "{load} on {workers}");
             }
         }
-        // And what is measured is the same after it.
+        // The measured part is the same after a warmup.
         let ramp = "{stages: [{ramp_to: 2, for: 200ms}], think_time: 100ms, requests: 100}";
         let (cold, warm) = ("0s", "500ms");
         let measured = |warmup| {
@@ -360,7 +360,7 @@ mod tests {
                     let mut all: Vec<Duration> = (1..=parts)
                         .flat_map(|number| {
                             let part = Part::new(number, parts).expect("there is one");
-                            // Machines need not have as many processors.
+                            // Machines need not have the same number of processors.
                             let workers = 1 + number as usize % 3;
                             carried_out_by(&of(part), part, workers, |_| TAKES)
                         })
@@ -371,7 +371,7 @@ mod tests {
                 }
             }
         }
-        // Requests that clients share are as many in all, and of each client's as the parts have them.
+        // Clients share requests, so the total is the same, but the number per client depends on the parts.
         let plan = planned(folder.path(), "{clients: 8, requests: 50}", "0s");
         let start = Instant::now();
         let counts = [1, 2, 3].map(|number| {
@@ -416,7 +416,7 @@ mod tests {
         }
     }
 
-    /// Stages of clients or of rates as they are written, and how long they take together.
+    /// Stages of clients or of rates as written, and their total duration.
     fn stages(unit: &'static str) -> impl Strategy<Value = (String, u64)> {
         let stage = prop_oneof![
             (0u32..9, 200u64..3000).prop_map(move |(level, ms)| match unit {
@@ -441,8 +441,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
-        /// Whoever takes part is in flight or thinks, so those who do either are as many as drawn: less
-        /// than one away from a straight line, more only while those who go finish.
+        /// Clients that take part are either in flight or thinking, so their number follows the plan: less than one
+        /// below a straight line, above it only while leaving clients finish.
         #[test]
         fn clients_come_and_go_as_the_plan_draws_them(
             (stages, total_ms) in stages(""),
@@ -459,7 +459,7 @@ mod tests {
                 .map(|(due, over)| (due.as_millis() as u64, over.as_millis() as u64 + think_ms))
                 .collect();
             let longest = takes.iter().max().expect("there is one") + think_ms;
-            // Half a millisecond past an end, which sums of lengths may miss by a rounding.
+            // Half a millisecond past an end, because sums of lengths may miss it by a rounding error.
             let drawn = |ms: u64| clients.level_at((ms as f64 + 0.5) / 1000.0);
             for at in (0..total_ms).step_by(37) {
                 let there = busy.iter().filter(|(due, over)| *due <= at && at < *over).count() as f64;

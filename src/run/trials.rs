@@ -1,4 +1,4 @@
-//! One scenario again and again, each time under another load, against Flows that keep running.
+//! Runs one scenario repeatedly, each time with another load, against Flows that keep running.
 
 use std::sync::Mutex;
 
@@ -13,17 +13,16 @@ use super::{Context, Options, RunError, scenario};
 use crate::plan::{Connections, Plan};
 use crate::record::summary::ScenarioSummary;
 
-/// Flows that run, for one trial after another.
+/// Running Flows, for one trial after another.
 pub struct Trials {
     context: Context,
 }
 
 impl Trials {
-    /// Begins with the Flows of a plan, for trials of one of `scenarios` and for the others, which it
-    /// needs.
+    /// Starts the Flows of a plan, for trials of one of `scenarios` and for the other scenarios that it needs.
     ///
     /// # Errors
-    /// When nothing could be begun.
+    /// If nothing could be started.
     pub async fn start(
         plan: Plan,
         scenarios: &[usize],
@@ -33,10 +32,10 @@ impl Trials {
         Ok(Trials { context })
     }
 
-    /// Does what part 1 of a load does, until it has enough.
+    /// Does what part 1 of a load does, until part 1 is done.
     ///
     /// # Errors
-    /// When nothing could be begun.
+    /// If nothing could be started.
     pub(crate) async fn follow(plan: Plan, options: Options) -> Result<(), RunError> {
         let all: Vec<usize> = (0..plan.scenarios.len()).collect();
         let mut trials = Trials::start(plan, &all, options).await?;
@@ -45,7 +44,7 @@ impl Trials {
             let (count, task) = together.task(done).await;
             done = count;
             match task {
-                // Part 1 looks, and says when it is enough.
+                // Part 1 watches, and says when it is enough.
                 Task::Trial(index, tried) if index < all.len() => {
                     drop(trials.trial(index, tried, Box::new(|_| false)).await);
                 }
@@ -57,7 +56,7 @@ impl Trials {
         Ok(())
     }
 
-    /// Runs a scenario as it is in the plan, once: one that a trial needs.
+    /// Runs a scenario that a trial needs, once, as it is in the plan.
     pub async fn run(&self, index: usize) -> ScenarioSummary {
         let context = &self.context;
         if let Some(together) = &context.together {
@@ -69,7 +68,7 @@ impl Trials {
         summary
     }
 
-    /// Runs a scenario under another load. Its thresholds do not end it, `look` does.
+    /// Runs a scenario with another load. `look` ends it, not its thresholds.
     pub(crate) async fn trial(
         &mut self,
         index: usize,
@@ -100,7 +99,7 @@ impl Trials {
         summary
     }
 
-    /// Runs a scenario; where this is part 1, what comes back is of all parts.
+    /// Runs a scenario; in part 1, the result covers all parts.
     async fn carried_out(&self, index: usize) -> ScenarioSummary {
         let own = scenario::run(&self.context, index).await;
         self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
@@ -111,12 +110,12 @@ impl Trials {
         summary
     }
 
-    /// Why there are no more trials, where a part was lost.
+    /// Why there are no more trials, if a part was lost.
     pub(crate) fn halt(&self) -> Option<String> {
         self.context.together.as_ref().and_then(Together::halt)
     }
 
-    /// The state of all scenarios, some times a second while one runs.
+    /// The state of all scenarios, several times a second while one runs.
     pub fn live(&self) -> watch::Receiver<Vec<Live>> {
         self.context.options.live.subscribe()
     }

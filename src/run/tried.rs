@@ -1,4 +1,4 @@
-//! A trial in terms of its scenario: what is the same in all parts of a load.
+//! How a trial modifies its scenario: what is the same in all parts of a load.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use crate::record::Recording;
 use crate::record::tally::Counts;
 use crate::schedule::{ArrivalProcess, Pause, Profile, Schedule, Stage};
 
-/// Sent before each trial, where the scenario has no warmup: connections are new, and the first
-/// requests over them are slower than any later.
+/// Warmup before each trial if the scenario has none: connections are new, and their first requests
+/// are slower than later ones.
 const WARMUP: Duration = Duration::from_millis(500);
 
-/// Requests in flight, where the scenario sets no bound.
+/// Requests in flight if the scenario sets no bound.
 const IN_FLIGHT_MAX: usize = 10_000;
 
-/// A trial is over as soon as it is decided: a second more of each would be much of a search.
+/// A trial ends as soon as it is decided: one more second for each would be a large share of a
+/// search.
 pub(crate) const TRIAL_TELLS_EVERY: Duration = Duration::from_millis(250);
 
 /// What was measured so far.
 #[derive(Clone, Debug)]
 pub struct Seen<'a> {
-    /// All that ended.
+    /// All requests that have ended.
     pub recording: &'a Recording,
     /// What was counted on responses.
     pub counts: Counts,
@@ -30,29 +31,29 @@ pub struct Seen<'a> {
     pub elapsed: Duration,
 }
 
-/// Looks at what was measured, some times a second and once when all is over. Says whether that is
+/// Checks what was measured, several times a second and once at the end. Returns whether that is
 /// enough.
 pub type Look = Box<dyn FnMut(&Seen<'_>) -> bool + Send>;
 
 /// How a trial differs from its scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tried {
-    /// Requests a second, or clients.
+    /// Requests per second, or number of clients.
     pub(crate) level: f64,
-    /// How long it goes, in seconds.
+    /// How long it runs, in seconds.
     pub(crate) budget_s: f64,
-    /// Another level after that, and for how many seconds.
+    /// The level after that, and for how many seconds.
     pub(crate) then: Option<(f64, f64)>,
     /// Whether the level is a number of clients.
     pub(crate) clients: bool,
-    /// Documents a request; `None`: as the scenario says.
+    /// Documents per request; `None`: as in the scenario.
     pub(crate) request_size: Option<usize>,
-    /// Connections; `None`: as the scenario says.
+    /// Connections; `None`: as in the scenario.
     pub(crate) connections: Option<usize>,
 }
 
 impl Tried {
-    /// What is sent before, and not measured.
+    /// What is sent before the trial and not measured.
     pub(crate) fn warmup(scenario: &Scenario) -> Duration {
         if scenario.warmup.is_zero() { WARMUP } else { scenario.warmup }
     }

@@ -1,8 +1,8 @@
-//! How far the workers of a process have told what they measured.
+//! How far the workers of a process have reported what they measured.
 
 use std::time::Duration;
 
-/// Up to which time each worker of a process has told everything, from the start of what is measured.
+/// The time up to which each worker of a process has reported everything, from the start of measurement.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Until(Vec<Duration>);
 
@@ -15,7 +15,7 @@ impl Until {
         self.0.len()
     }
 
-    /// A worker has told everything up to then, or all have.
+    /// Notes that a worker, or all of them, have reported everything up to then.
     pub(super) fn hear(&mut self, worker: Option<usize>, told: Duration) {
         let heard = match worker {
             Some(worker) => self.0.get_mut(worker..=worker).unwrap_or_default(),
@@ -24,12 +24,12 @@ impl Until {
         heard.iter_mut().for_each(|until| *until = told.max(*until));
     }
 
-    /// Up to which time all have.
+    /// The time up to which all workers have.
     pub(super) fn all(&self) -> Duration {
         self.0.iter().min().copied().unwrap_or_default()
     }
 
-    /// How long they observed the load: the mean, since rates add up what each saw in its own time.
+    /// How long they observed the load: the mean, since rates add up what each saw over its own time.
     pub(super) fn observed(&self) -> Duration {
         let workers = u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
         self.0.iter().sum::<Duration>() / workers

@@ -1,4 +1,4 @@
-//! One worker: a thread with connections, a dispatch loop and a recorder of its own.
+//! One worker: a thread with its own connections, dispatch loop and recorder.
 
 use std::io;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::wire::{Form, Schemas};
 
 /// A worker whose connections are open.
 pub(super) struct Ready {
-    /// What the Flow told of itself.
+    /// What the Flow reported about itself.
     pub(super) info: FlowInfo,
     /// How requests have to be encoded.
     pub(super) form: Form,
-    /// What it told of its endpoints' Documents.
+    /// What it reported about the Documents of its endpoints.
     pub(super) schemas: Arc<Schemas>,
     go: oneshot::Sender<Order>,
     done: oneshot::Receiver<io::Result<Report>>,
@@ -31,7 +31,7 @@ pub(super) struct Ready {
 
 /// What a worker is to do.
 pub(super) struct Order {
-    /// Which worker it is, from 0.
+    /// The worker's index, from 0.
     pub(super) worker: usize,
     pub(super) frame: Frame,
     pub(super) source: Source,
@@ -43,7 +43,7 @@ pub(super) struct Order {
     pub(super) deltas: mpsc::Sender<Delta>,
     /// How often they are sent.
     pub(super) tells_every: Duration,
-    /// Of how many workers each takes a sample of its requests; `None`: nobody does.
+    /// How many workers take a sample of their requests each; `None`: no sample.
     pub(super) samples: Option<usize>,
     /// How many parts the load has.
     pub(super) parts: u64,
@@ -60,11 +60,11 @@ pub(super) struct Report {
     pub(super) rest: Delta,
     /// Replies that matched no request.
     pub(super) unmatched: Unmatched,
-    /// Requests that the bound of connections held back.
+    /// Requests delayed by the bound of connections.
     pub(super) waited_for_connections: u64,
-    /// CPU time of its thread while the load went on.
+    /// CPU time of its thread while the load ran.
     pub(super) cpu: Duration,
-    /// How long that was.
+    /// How long the load ran.
     pub(super) wall: Duration,
     /// How long its thread waited for a processor meanwhile, and how often it got one.
     pub(super) waited: (Duration, u64),
@@ -76,7 +76,7 @@ pub(super) enum WorkerError {
     /// The Flow cannot be reached.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The system refuses a thread, or what it needs.
+    /// The system refused a thread, or a resource it needs.
     #[error("could not start a thread that sends: {0}")]
     System(#[from] io::Error),
     /// The thread ended in the middle.
@@ -116,11 +116,11 @@ pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
                 session.form(),
                 session.schemas().clone(),
             )));
-            // Nobody gives an order when another worker could not connect.
+            // No order comes if another worker could not connect.
             let Ok(order) = order.await else { return };
             let _ = done.send(work(session, order).await);
         });
-        // A name that does not resolve, a disk that hangs: nothing of it may hold us up.
+        // A name that does not resolve or a hanging disk must not block shutdown.
         runtime.shutdown_background();
     })?;
     let (info, form, schemas) =
@@ -129,7 +129,7 @@ pub(super) async fn start(config: ClientConfig) -> Result<Ready, WorkerError> {
 }
 
 impl Ready {
-    /// Has it do its part; returns when that is done.
+    /// Runs its share of the load; returns when it is done.
     pub(super) async fn run(self, order: Order) -> Result<Report, WorkerError> {
         let gone = WorkerError::Gone("while it sent");
         if self.go.send(order).is_err() {

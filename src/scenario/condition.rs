@@ -1,4 +1,4 @@
-//! `p99 < 250ms`: written here, judged in `threshold.rs`.
+//! `p99 < 250ms`: parsed here, evaluated in `threshold.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::units::{ByteSize, Percentage, Rate, Span};
 pub struct Condition {
     /// What is measured.
     pub metric: Metric,
-    /// How it must stand to the limit.
+    /// How it is compared to the limit.
     pub comparison: Comparison,
     /// In the unit of the metric, see [`Metric::unit`].
     pub limit: f64,
@@ -24,7 +24,7 @@ pub struct Condition {
     text: String,
 }
 
-/// How a metric must stand to its limit.
+/// How a metric is compared to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// `<`
@@ -41,55 +41,56 @@ pub enum Comparison {
     NotEqual,
 }
 
-/// Why a text is no condition.
+/// Why a text is not a valid condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// There are no three parts.
+    /// It does not have three parts.
     #[error("expected a condition such as `p99 < 50ms`, found `{0}`")]
     Form(String),
-    /// The first part is no metric.
+    /// The first part is not a metric.
     #[error(transparent)]
     Metric(#[from] MetricError),
-    /// The last part does not fit the metric.
+    /// The last part is not a valid limit of the metric.
     #[error("`{metric}` is compared with {expected}, found `{found}`")]
     Limit {
         /// As written.
         metric: String,
         /// For example "a duration such as `50ms`".
         expected: &'static str,
-        /// What there was.
+        /// The text found.
         found: String,
     },
 }
 
-/// Why a condition, as written, cannot be an objective of a search for capacity.
+/// Why a valid condition cannot be an objective of a capacity search.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum ObjectiveError {
-    /// It is on the load, which the search varies.
+    /// It is a condition on the load, which the search varies.
     #[error(
-        "`{0}` is no objective of a search, which varies the load itself; use a latency or `error_rate`"
+        "`{0}` cannot be an objective of a search, which varies the load itself; use a latency \
+         or `error_rate`"
     )]
     Load(String),
-    /// It is on what does not depend on the load.
+    /// Its metric does not depend on the load.
     #[error(
-        "`{0}` is no objective of a search, for no load makes Documents go missing; it can be a \
-         threshold of the scenario"
+        "`{0}` cannot be an objective of a search, because no load makes Documents go missing; \
+         use it as a threshold of the scenario"
     )]
     Missing(String),
-    /// It limits a latency from below.
+    /// It is a lower limit on a latency.
     #[error("an objective limits a latency from above, as in `p99 < 100ms`, found `{0}`")]
     Latency(String),
-    /// It limits failures from below.
+    /// It is a lower limit on failures.
     #[error("an objective limits failures from above, as in `error_rate < 1%`, found `{0}`")]
     Failures(String),
-    /// No measurement can fulfil it.
-    #[error("nothing is ever below zero: `{0}` cannot hold")]
+    /// No measurement can meet it.
+    #[error("`{0}` can never be met: no value is below zero")]
     BelowZero(String),
 }
 
 impl Condition {
-    /// Whether `actual`, in the metric's unit, satisfies it. Infinity is "beyond all"; what cannot
-    /// be compared (NaN) does not hold.
+    /// Whether `actual`, in the metric's unit, meets the condition. Infinity exceeds every limit; NaN meets no
+    /// condition.
     pub(crate) fn holds(&self, actual: f64) -> bool {
         match self.comparison {
             Comparison::Less => actual < self.limit,
@@ -101,8 +102,8 @@ impl Condition {
         }
     }
 
-    /// Whether it can end a load while it runs. A count is of the whole load and only grows, so it can
-    /// exceed a limit before the end, and not fall short of one.
+    /// Whether it can end a load while it runs. A count covers the whole load and only grows, so an upper limit
+    /// can fail early, but a lower one cannot.
     pub(crate) fn can_abort(&self) -> bool {
         let upper = match self.comparison {
             Comparison::Less | Comparison::AtMost => true,
@@ -112,7 +113,7 @@ impl Condition {
         upper || self.metric.unit() != MetricUnit::Count
     }
 
-    /// Whether it can be an objective of a search for capacity: it limits, from above, what more load
+    /// Checks that it can be an objective of a capacity search: an upper limit on something that more load
     /// makes worse.
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl Condition {
 
 impl Comparison {
     const ALL: [(&str, Comparison); 6] = [
-        // Two signs before one, so that `<=` is not read as `<`.
+        // Two-character signs first, so that `<=` is not read as `<`.
         ("<=", Comparison::AtMost),
         (">=", Comparison::AtLeast),
         ("==", Comparison::Equal),
@@ -179,7 +180,7 @@ impl FromStr for Condition {
             }
             MetricUnit::Fraction => match right.parse::<Percentage>() {
                 Ok(percentage) => percentage.fraction(),
-                // Is 1 one per cent or all of them? Only of nothing there is no doubt.
+                // Is 1 meant as 1 % or as 100 %? Only 0 is unambiguous.
                 Err(_) if right.parse() == Ok(0.0) => 0.0,
                 Err(_) => return Err(wrong("a percentage such as `0.1%`")),
             },

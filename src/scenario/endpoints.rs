@@ -1,4 +1,4 @@
-//! The endpoints of a Flow's Executors, as far as its files tell them.
+//! The endpoints of a Flow's Executors, as far as its files reveal them.
 
 use std::path::Path as FilePath;
 
@@ -6,40 +6,40 @@ use super::python::{Method, Python, Route};
 use crate::source::{Entry, Node, Sources, Value};
 use crate::wire::Schema;
 
-/// Reads a file beside the Flow's, by its path as the Flow's file or an Executor's has it; `None` where
-/// it cannot be read.
+/// Reads a file next to the Flow's, by its path as written in the Flow's or an Executor's file; `None` if it
+/// cannot be read.
 pub type Files<'a> = &'a dyn Fn(&FilePath) -> Option<String>;
 
-/// Files of Executors that are read for one Flow.
+/// The most files of Executors that are read for one Flow.
 const FILES_MAX: usize = 100;
 
-/// What Jina calls the endpoint that answers for all that are not bound by name.
+/// Jina's name of the endpoint that handles requests to all endpoints not bound by name.
 const DEFAULT: &str = "/default";
 
-/// Modules that one file may import names from, and those that they may.
+/// How many levels of imports are followed.
 const IMPORTS_DEEP: usize = 4;
 
-/// What an endpoint is, as far as files tell it.
+/// An endpoint, as far as files reveal it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Its name, such as `/search`; `/` for what is done at all that have none.
+    /// Its name, such as `/search`; `/` for the one that handles all others.
     pub on: String,
-    /// Of the Documents that it takes; `None` where no file says, as of a Flow of v1.
+    /// The schema of the Documents that it takes; `None` if no file says, as for a v1 Flow.
     pub input: Option<Schema>,
-    /// Of those that it gives.
+    /// The schema of the Documents that it returns.
     pub output: Option<Schema>,
-    /// Whether it answers one Document with many.
+    /// Whether it answers each Document with many.
     pub streams: bool,
 }
 
-/// A path of a gateway of the user's own.
+/// A path of a custom gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
     /// `POST`.
     pub method: String,
     /// `/api/v1/search`.
     pub path: String,
-    /// Of the body that it takes.
+    /// The schema of the body that it takes.
     pub body: Option<Schema>,
 }
 
@@ -47,7 +47,7 @@ pub struct Path {
 pub(super) struct Endpoints<'a> {
     files: Files<'a>,
     left: usize,
-    /// In the order they were found.
+    /// In the order in which they were found.
     pub(super) found: Vec<Asked>,
 }
 
@@ -56,8 +56,8 @@ impl<'a> Endpoints<'a> {
         Endpoints { files, left: FILES_MAX, found: Vec::new() }
     }
 
-    /// Those of an Executor, by its part of a Flow's file: `uses_requests`, the file that it `uses`, and the
-    /// Python files of its `py_modules`.
+    /// Adds the endpoints of an Executor, from its part of a Flow's file: `uses_requests`, the file that it
+    /// `uses`, and the Python files of its `py_modules`.
     pub(super) fn executor(&mut self, executor: &Node) {
         let Code { python, class, requests } = self.code(executor);
         let requests = executor.get("uses_requests").or(requests.as_ref());
@@ -71,8 +71,8 @@ impl<'a> Endpoints<'a> {
             true => vec![DEFAULT.to_owned()],
             false => method.on.clone(),
         };
-        // As in Jina, a method that is given an endpoint loses its own, the last if it has several. All others
-        // stay.
+        // As in Jina, a method that `requests` binds loses its own endpoint, or the last one if it has several.
+        // Other methods keep theirs.
         let is_moved = |method: &Method| {
             requests.iter().any(|entry| entry.value.text() == Some(method.name.as_str()))
         };
@@ -89,7 +89,7 @@ impl<'a> Endpoints<'a> {
         let floats = executor
             .get("floating")
             .is_some_and(|floats| matches!(floats.value, Value::Bool(true)));
-        // At an endpoint that an Executor does not bind, it does what it does by default.
+        // An endpoint that an Executor does not bind is handled by its default method.
         let default = self.found.iter().find(|known| known.on == "/").cloned();
         let before = self.found.len();
         let gives =
@@ -108,7 +108,7 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    /// The paths of a gateway of the user's own, by its part of a Flow's file; `None` where it is one of Jina's.
+    /// The paths of a custom gateway, from its part of a Flow's file; `None` if the gateway is one of Jina's.
     pub(super) fn gateway(&mut self, gateway: &Node) -> Option<Vec<Path>> {
         const OWN: [&str; 5] =
             ["GRPCGateway", "HTTPGateway", "WebSocketGateway", "CompositeGateway", "Gateway"];
@@ -143,13 +143,13 @@ impl<'a> Endpoints<'a> {
         code
     }
 
-    /// What an Executor's own YAML names.
+    /// Reads what an Executor's own YAML names.
     fn config(&mut self, path: &FilePath, code: &mut Code) {
         let Some(text) = self.read(path) else { return };
         let name = path.display().to_string();
         let Some(node) = Sources::new().parse(&name, text, None, &mut Vec::new()) else { return };
         code.class = node.get("jtype").and_then(Node::text).map(str::to_owned);
-        // Paths in it are relative to it.
+        // Its paths are relative to the file itself.
         let base = path.parent().unwrap_or(FilePath::new(""));
         let metas = node.get("metas").and_then(|metas| metas.get("py_modules"));
         for module in texts(node.get("py_modules").or(metas)) {
@@ -158,7 +158,7 @@ impl<'a> Endpoints<'a> {
         code.requests = node.get("requests").cloned();
     }
 
-    /// A Python file, and those beside it that it imports names from.
+    /// Reads a Python file, and those next to it that it imports names from.
     fn python(&mut self, path: &FilePath, python: &mut Python, depth: usize) {
         let Some(text) = self.read(path) else { return };
         let base = path.parent().unwrap_or(FilePath::new(""));
@@ -172,8 +172,8 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    /// An endpoint that a method answers. What comes to it first is what the first Executor takes, and what comes
-    /// of it is what the last one gives.
+    /// Adds an endpoint that a method handles. The endpoint takes what its first Executor takes, and returns
+    /// what the last one returns.
     fn add(&mut self, endpoint: &str, method: Option<(&Python, &Method)>, floats: bool) {
         let plain = endpoint.len() <= 200 && !endpoint.chars().any(char::is_control);
         if !plain || endpoint.is_empty() {
@@ -201,16 +201,16 @@ impl<'a> Endpoints<'a> {
     }
 }
 
-/// What the files of one Executor tell.
+/// What the files of one Executor reveal.
 struct Code {
     python: Python,
     /// The name of its class.
     class: Option<String>,
-    /// Its endpoints as its YAML binds them.
+    /// Its endpoints as bound in its YAML.
     requests: Option<Node>,
 }
 
-/// A text, or a list of them.
+/// A text, or a list of texts.
 fn texts(node: Option<&Node>) -> Vec<String> {
     let Some(node) = node else { return Vec::new() };
     let texts = node.items().iter().chain([node]).filter_map(Node::text);

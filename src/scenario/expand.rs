@@ -1,5 +1,4 @@
-//! From nodes as written to nodes that can be read: expressions evaluated, defaults merged, matrices
-//! expanded.
+//! Prepares nodes for reading: expressions evaluated, defaults merged, matrices expanded.
 
 use crate::source::{Entry, LIST_HELP, Node, Place, Problem, Sources, Spot, Value};
 use crate::template::{self, Context};
@@ -7,21 +6,21 @@ use crate::wire::Map;
 
 use super::Scenario;
 
-/// Combinations of one matrix; what runs one after the other takes at least some seconds each.
+/// The most combinations of one matrix; run one after the other, each takes at least some seconds.
 const COMBINATIONS_MAX: usize = 1000;
 
-/// One combination of a matrix: the values, and the entries they came from.
+/// One combination of a matrix: the values, and the entries that they came from.
 #[derive(Debug, Default)]
 pub(super) struct Combination {
     pub(super) values: Map,
     entries: Vec<Entry>,
 }
 
-/// Gives every expression in a node its value. What has none is told and taken out.
+/// Replaces every expression in a node by its value. An expression without a value is reported and removed.
 pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) -> bool {
     let broken = match &mut node.value {
         Value::Text(text) if template::has_expressions(text) => {
-            // What is wrong with a variable was told where it stands.
+            // The variable's problem has been reported where it is defined.
             if context.lacks(text) {
                 return false;
             }
@@ -53,15 +52,15 @@ pub(super) fn evaluate(node: &mut Node, context: &Context, problems: &mut Vec<Pr
     true
 }
 
-/// Keeps the entries for which `keep` holds; tells whether any went.
+/// Keeps the entries for which `keep` holds; returns whether any were removed.
 fn retain(entries: &mut Vec<Entry>, mut keep: impl FnMut(&mut Entry) -> bool) -> bool {
     let before = entries.len();
     entries.retain_mut(|entry| keep(entry));
     entries.len() < before
 }
 
-/// Evaluates what of a scenario, or of a step, is evaluated once. Parameters, variables, plain requests
-/// and the fields of Documents wait for their request, the lines of `log` for their response.
+/// Evaluates the expressions of a scenario or a step that are evaluated once. Those in parameters, variables,
+/// plain requests and Document fields are evaluated for each request, those in `log` for each response.
 pub(super) fn evaluate_scenario(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &mut node.value else { return };
     let broken = retain(entries, |entry| match (entry.key.as_str(), &mut entry.value.value) {
@@ -101,8 +100,8 @@ pub(super) fn evaluate_scenario(node: &mut Node, context: &Context, problems: &m
     }
 }
 
-/// Evaluates what of a generator is evaluated once: how much there is and in which shape. The fields
-/// themselves wait for their Document.
+/// Evaluates the expressions of a generator that are evaluated once: amounts and shapes. Those in the fields
+/// are evaluated for each Document.
 pub(super) fn evaluate_generator(node: &mut Node, context: &Context, problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &mut node.value else { return };
     let broken = retain(entries, |entry| match (entry.key.as_str(), &mut entry.value.value) {
@@ -131,7 +130,7 @@ pub(super) fn evaluate_generator(node: &mut Node, context: &Context, problems: &
     }
 }
 
-/// A scenario with the keys it does not have itself, where they have a meaning for it.
+/// Adds to a scenario the default keys that it does not set, where they apply to it.
 pub(super) fn merge_defaults(scenario: &Node, defaults: Option<&Node>) -> Node {
     const OF_POSTS: [&str; 6] =
         ["on", "documents", "request_size", "parameters", "target_executor", "stream"];
@@ -153,7 +152,7 @@ pub(super) fn merge_defaults(scenario: &Node, defaults: Option<&Node>) -> Node {
     merged
 }
 
-/// The combinations of a matrix, the last key changing fastest; `None` when it has problems.
+/// The combinations of a matrix, with the last key changing fastest; `None` if it has problems.
 pub(super) fn combinations(
     matrix: &Entry,
     sources: &Sources,
@@ -172,7 +171,7 @@ pub(super) fn combinations(
             problems.push(Problem::at(at, format!("`{}` cannot be varied by a matrix", entry.key)));
             continue;
         }
-        // A key of the matrix alone must be used, or it is a misspelt key of a scenario.
+        // A key that is not a scenario's must be used in an expression; otherwise it is a misspelt key.
         let used = || {
             sources.contain(&format!("matrix.{}", entry.key))
                 || sources.contain(&format!("matrix['{}']", entry.key))
@@ -180,9 +179,9 @@ pub(super) fn combinations(
         };
         if !keys.contains(&entry.key.as_str()) && !used() {
             let message =
-                format!("`{}` is no key of a scenario and no expression uses it", entry.key);
+                format!("`{}` is not a key of a scenario, and no expression uses it", entry.key);
             problems.push(Problem::at(at, message).suggest(&entry.key, keys.iter().copied()));
-            // The other keys are what they are all the same.
+            // This problem does not affect the other keys.
             told_only += 1;
             continue;
         }
@@ -227,13 +226,13 @@ impl Combination {
         }
     }
 
-    /// ` [protocol=grpc, request_size=10]`; nothing without a matrix.
+    /// ` [protocol=grpc, request_size=10]`; empty without a matrix.
     pub(super) fn suffix(&self) -> String {
         suffix(&self.values)
     }
 }
 
-/// ` [protocol=grpc, request_size=10]`; nothing for no values.
+/// ` [protocol=grpc, request_size=10]`; empty if there are no values.
 pub(crate) fn suffix(values: &Map) -> String {
     if values.is_empty() {
         return String::new();
@@ -247,14 +246,14 @@ pub(crate) fn suffix(values: &Map) -> String {
     format!(" [{}]", parts.join(", "))
 }
 
-/// What a part of a file has to be before it can be taken apart.
+/// The YAML type that a part of a file must have before it can be taken apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Map,
     List,
 }
 
-/// Tells when a node is something else.
+/// Reports a node of another type.
 pub(super) fn expect(node: &Node, kind: Kind, problems: &mut Vec<Problem>) -> bool {
     let (fits, word) = match (&node.value, kind) {
         (Value::Map(_), Kind::Map) | (Value::List(_), Kind::List) => (true, ""),
@@ -274,7 +273,7 @@ pub(super) fn expect(node: &Node, kind: Kind, problems: &mut Vec<Problem>) -> bo
     fits
 }
 
-/// Tells of a name that two places define.
+/// Reports a name that is defined in two places.
 pub(super) fn twice(what: &str, name: &str, second: Place, first: Place) -> Problem {
     Problem::at(second, format!("{what} `{name}` is defined twice"))
         .see(first, "first defined here")

@@ -34,38 +34,38 @@ pub(crate) struct Flow {
     pub tls: Option<Tls>,
     /// HTTP and WebSocket headers, gRPC metadata. Values are never shown.
     pub headers: Option<IndexMap<String, String>>,
-    /// The family of DocArray it was built with. `auto` unless set: the Flow is asked.
+    /// The family of DocArray it was built with. `auto` unless set: the Flow is queried.
     pub family: Option<FamilyWord>,
     /// The version of HTTP for plain requests, if all are. `1.1` unless set.
     pub http_version: Option<HttpVersionWord>,
-    /// For connecting, TLS handshake included. `10s` unless set.
+    /// Time limit for connecting, TLS handshake included. `10s` unless set.
     pub connect_timeout: Option<Span>,
-    /// A larger response is an error and not read to its end. `256MiB` unless set.
+    /// A larger response is an error and is not read to its end. `256MiB` unless set.
     pub max_response_size: Option<ByteSize>,
-    /// All its responses that come in, or are not done with, may take together. `1GiB` unless set, or a
-    /// quarter of the machine's memory if that is less, together with the other flows that do not say.
+    /// Memory that its responses in flight may take together. `1GiB` unless set, or a quarter of the
+    /// machine's memory if that is less, shared with the other flows that do not set it.
     pub max_response_memory: Option<ByteSize>,
-    /// A Flow's YAML, which Jina starts when the first scenario that uses it is due: as a `command` does,
-    /// by `jina flow --uses FILE`. Its address is taken from the file unless set.
+    /// A Flow's YAML, which Jina starts when the first scenario that uses it is due: like a `command`, with
+    /// `jina flow --uses FILE`. Its address is taken from the file unless set.
     pub uses: Option<PathBuf>,
-    /// With `uses`, values to set in the YAML, by their path: `executors.encoder.replicas`. Each has to be
+    /// With `uses`, values to set in the YAML, by their path: `executors.encoder.replicas`. Each must exist
     /// there.
     pub set: Option<IndexMap<String, serde_json::Value>>,
-    /// Program and arguments that start it when the first scenario that uses it is due. It is stopped
-    /// after the last, with all it started.
+    /// Program and arguments that start it when the first scenario that uses it is due. It is stopped after
+    /// the last, with every process that it started.
     pub command: Option<Vec<Argument>>,
     /// With `command`, the folder in which it runs. The current one unless set.
     pub cwd: Option<PathBuf>,
-    /// With `command`, variables of its environment, besides ours. Values are never shown.
+    /// With `command`, environment variables to add to those of flowbench. Values are never shown.
     pub env: Option<IndexMap<String, Argument>>,
-    /// With `command`, what tells that the Flow is ready. Unless set: it answers.
+    /// With `command`, how to tell that the Flow is ready. Unless set: it responds.
     pub ready: Option<Ready>,
     /// With `command`, how long it may take until it is ready. `60s` unless set.
     pub ready_timeout: Option<Span>,
-    /// Where its pods offer their metrics, which are read once a second while it is under load: a list of
+    /// Where its pods expose their metrics, which are read once per second while it is under load: a list of
     /// addresses such as `http://127.0.0.1:9090/metrics`, or a map with further metrics.
     pub metrics: Option<Metrics>,
-    /// A Prometheus server that scrapes it already, and what to ask of it.
+    /// A Prometheus server that already scrapes it, and queries for it.
     pub prometheus: Option<Prometheus>,
     /// With `command`, whether it stays up to the end of the run. `false` unless set: it is stopped after
     /// the last scenario that uses it.
@@ -94,25 +94,25 @@ pub(crate) enum Metrics {
 pub(crate) struct MetricsMap {
     /// Addresses such as `http://127.0.0.1:9090/metrics`.
     pub from: Vec<String>,
-    /// Names of further metrics to keep, besides those that Jina offers.
+    /// Names of further metrics to keep, besides those of Jina.
     pub also: Option<Vec<String>>,
 }
 
-/// A Prometheus server, and what to ask of it.
+/// A Prometheus server, and queries for it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Prometheus {
     /// Its address: `http://prometheus:9090`.
     pub url: String,
-    /// Queries in PromQL by a name for what they give, which is one number each.
+    /// Queries in PromQL, by name; each must return one number.
     pub queries: IndexMap<String, String>,
 }
 
-/// What tells that a Flow is ready.
+/// How to tell that a Flow is ready.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Ready {
-    /// Something listens there: `127.0.0.1:9090`.
+    /// The port accepts connections: `127.0.0.1:9090`.
     Address(String),
     /// A GET gets a status below 400: `http://127.0.0.1:9090/ready`.
     Url(String),
@@ -154,9 +154,9 @@ pub(crate) enum Tls {
 pub(crate) struct TlsMap {
     /// A PEM file of certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
-    /// A PEM file of our own certificate chain; goes with `key`.
+    /// A PEM file of the client certificate chain; requires `key`.
     pub cert: Option<PathBuf>,
-    /// A PEM file of our own private key; goes with `cert`.
+    /// A PEM file of the client's private key; requires `cert`.
     pub key: Option<PathBuf>,
     /// The name to verify instead of the host's.
     pub server_name: Option<String>,

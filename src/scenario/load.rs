@@ -13,34 +13,34 @@ use crate::text;
 use crate::units::Secrets;
 use crate::wire::Map;
 
-/// How deep files may include one another.
+/// How deeply files may include one another.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
-/// Scenarios of one suite, matrices expanded.
+/// The most scenarios of one suite, matrices expanded.
 const SCENARIOS_MAX: usize = 10_000;
 
 /// What the command line adds to a suite.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// `--set key=value`: overrides `vars.key`. The value is read as YAML.
+    /// `--set key=value`: overrides `vars.key`. The value is parsed as YAML.
     pub set: Vec<(String, String)>,
-    /// What expressions see as `env`. Values are secrets: never shown.
+    /// The variables of `env` in expressions. Their values are secrets and never shown.
     pub env: Vec<(String, String)>,
-    /// Of those from a file of `--env-file`, the file's name, by theirs.
+    /// For variables from a file of `--env-file`: the file's name, by the variable's name.
     pub env_files: BTreeMap<String, String>,
-    /// Gets every value of `env` that the suite looks at.
+    /// Collects every value of `env` that the suite uses.
     pub secrets: Secrets,
 }
 
-/// A suite as read: every part a tree whose load-time expressions have values. Its problems so far
-/// come out of [`crate::plan::resolve`], with those found there.
+/// A suite as read: its parts are trees in which load-time expressions have been evaluated. Its problems so far
+/// are returned by [`crate::plan::resolve`], along with those found there.
 #[derive(Debug)]
 pub struct LoadedSuite {
     /// The texts of all files.
     pub(crate) sources: Sources,
     /// The problems found so far.
     pub(crate) problems: Vec<Problem>,
-    /// The place of problems that concern the suite as a whole.
+    /// The place of problems that concern the whole suite.
     pub(crate) place: Place,
     pub(crate) name: String,
     pub(crate) seed: u64,
@@ -48,9 +48,9 @@ pub struct LoadedSuite {
     pub(crate) documents: Vec<Named>,
     pub(crate) scenarios: Vec<Unit>,
     pub(crate) capacity: Option<Node>,
-    /// The variables, in the order in which they are first defined.
+    /// The variables, in the order of their first definition.
     vars: Vec<Variable>,
-    /// What files of `--env-file` say.
+    /// The variables in files of `--env-file`.
     env_files: Vec<(String, String)>,
     pub(crate) secrets: Secrets,
 }
@@ -61,43 +61,43 @@ pub(crate) struct Named {
     pub name: String,
     pub node: Node,
     pub context: Context,
-    /// What its paths are relative to.
+    /// The folder that its paths are relative to.
     pub base: PathBuf,
 }
 
-/// A scenario, one combination of its matrix.
+/// A scenario, or one combination of its matrix.
 #[derive(Debug)]
 pub(crate) struct Unit {
-    /// The name without the matrix values; `None` when the file gives no name.
+    /// The name without the matrix values; `None` if the file gives no name.
     pub base_name: Option<String>,
     /// The name with the matrix values.
     pub name: String,
-    /// The index of the scenario in the files that it comes from.
+    /// The index of the scenario in the files; all combinations of its matrix share it.
     pub group: usize,
     pub node: Node,
     pub matrix: Map,
     pub context: Context,
-    /// What its paths are relative to.
+    /// The folder that its paths are relative to.
     pub base: PathBuf,
 }
 
 /// Reads the suite at `path`.
 ///
 /// # Errors
-/// When the file cannot be read or is no YAML at all; all other problems come out of
+/// If the file cannot be read or is not YAML at all; all other problems are returned by
 /// [`crate::plan::resolve`].
 pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Problems> {
     let mut loader = Loader::new(options);
     let file = loader.file(path, None, &mut Vec::new(), &Context::default());
     let stem = match is_stream(path) {
-        // A descriptor's number is no name.
+        // The number of a file descriptor is not a useful name.
         true => Some("suite".into()),
         false => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
     };
     loader.finish(file, stem, path)
 }
 
-/// Reads a suite from its text. `name` stands for it in messages, paths in it are relative to `base`.
+/// Reads a suite from its text. `name` stands for it in messages; paths in it are relative to `base`.
 ///
 /// # Errors
 /// The same as those of [`load`].
@@ -113,12 +113,12 @@ pub fn load_text(
 }
 
 impl LoadedSuite {
-    /// The variables, in the order in which they are first defined.
+    /// The variables, in the order of their first definition.
     pub(crate) fn variables(&self) -> &[Variable] {
         &self.vars
     }
 
-    /// Variables of the environment that files of `--env-file` say; of several of one name the last one counts.
+    /// Variables in files of `--env-file`; if a name occurs several times, the last one counts.
     pub(crate) fn of_env_files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.env_files.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -133,16 +133,16 @@ struct Loader<'a> {
     documents: Vec<Named>,
     scenarios: Vec<Unit>,
     groups: usize,
-    // Where flows and documents are first defined, by what they are and their name.
+    // Where flows and documents are first defined, by kind and name.
     names: HashMap<(&'static str, String), Place>,
-    // Files that are in already, by their real path.
+    // Files that have been read, by their real path.
     read: HashMap<PathBuf, ()>,
-    // Variables that some file has.
+    // Variables that some file defines.
     vars: BTreeSet<String>,
     variables: Vec<Variable>,
 }
 
-/// Settings of a whole suite, which its first file gives.
+/// Settings of the whole suite, given by its first file.
 struct FileSettings {
     name: Option<String>,
     seed: u64,
@@ -169,7 +169,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The suite made of all files.
+    /// The suite built from all files.
     fn finish(
         self,
         file: Option<FileSettings>,
@@ -220,8 +220,8 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Reads a file and all it includes. `chain` has the files that led here, `outer` the variables
-    /// of the file that includes it, which win over its own.
+    /// Reads a file and everything it includes. `chain` has the files that led here, `outer` the variables of
+    /// the including file, which override its own.
     fn file(
         &mut self,
         path: &Path,
@@ -236,7 +236,7 @@ impl<'a> Loader<'a> {
         let unreadable = |error: &dyn std::fmt::Display| {
             problem(format!("could not read `{}`: {error}", path.display()))
         };
-        // A pipe has no place that paths could be relative to, and can be read once.
+        // A pipe has no folder that paths could be relative to, and can only be read once.
         if included.is_none() && is_stream(path) {
             return match read_text(path, false) {
                 Ok(text) => {
@@ -263,7 +263,7 @@ impl<'a> Loader<'a> {
                 .chain([path])
                 .map(|name| format!("`{}`", name.display()))
                 .collect();
-            let message = format!("files include one another: {}", names.join(" includes "));
+            let message = format!("files include each other: {}", names.join(" includes "));
             self.problems.push(problem(message));
             return None;
         }
@@ -271,11 +271,12 @@ impl<'a> Loader<'a> {
             return None;
         }
         if chain.len() > INCLUDE_DEPTH_MAX {
-            let message = format!("files include one another more than {INCLUDE_DEPTH_MAX} deep");
+            let message =
+                format!("files include each other more than {INCLUDE_DEPTH_MAX} levels deep");
             self.problems.push(problem(message));
             return None;
         }
-        // What a suite includes is a file; only the suite itself may come through a pipe.
+        // Included suites must be regular files; only the suite itself may be a pipe.
         let text = match read_text(path, included.is_some()) {
             Ok(text) => text,
             Err(error) => {
@@ -291,7 +292,7 @@ impl<'a> Loader<'a> {
         settings
     }
 
-    /// Takes a text apart and reads what it includes.
+    /// Parses a text and reads its includes.
     fn text(
         &mut self,
         name: &str,
@@ -354,7 +355,7 @@ impl<'a> Loader<'a> {
                     context: context.clone(),
                     base: base.to_owned(),
                 };
-                // What depends on a matrix has its values when a scenario uses it.
+                // A flow that depends on a matrix is evaluated when a scenario uses it.
                 let known_now = what == "flow" && !named.mentions_matrix();
                 if known_now && !expand::evaluate(&mut named.node, &context, &mut self.problems) {
                     continue;
@@ -380,8 +381,8 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// The variables of a file: its own in their order, each knowing those before it; what an
-    /// including file or the command line says wins.
+    /// The variables of a file, in order, each able to use those before it; values from an including file or
+    /// the command line take precedence.
     fn vars(&mut self, node: Option<&Node>, outer: &Context) -> Context {
         let mut context = Context::new(Map::new(), self.env.clone(), Map::new())
             .hiding(self.options.secrets.clone());
@@ -452,12 +453,12 @@ impl<'a> Loader<'a> {
         context
     }
 
-    /// Whether the command line says something of a variable.
+    /// Whether the command line sets a variable.
     fn is_set(&self, name: &str) -> bool {
         self.options.set.iter().any(|(key, _)| key.split('.').next() == Some(name))
     }
 
-    /// A variable with the value that the command line gives it, if any.
+    /// The value of a variable with the settings of the command line applied.
     fn overridden(&self, name: &str, mut value: serde_json::Value) -> serde_json::Value {
         for (key, text) in &self.options.set {
             let mut path = key.split('.');
@@ -499,7 +500,7 @@ impl<'a> Loader<'a> {
         }
         let group = self.groups;
         self.groups += 1;
-        // Without its matrix a scenario still has problems to report, except those of its values.
+        // If the matrix is invalid, the scenario is still checked, except where it uses matrix values.
         let known = combinations.is_some();
         for combination in combinations.unwrap_or_else(|| vec![Combination::default()]) {
             if self.scenarios.len() >= SCENARIOS_MAX {
@@ -550,9 +551,9 @@ fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir())
 }
 
-/// Reads a file, and no more of a large one than it takes to see that it is too large.
+/// Reads a file; of one that is too large, only enough to find that out.
 fn read_text(path: &Path, must_be_file: bool) -> std::io::Result<String> {
-    // Opening a pipe would wait for its writer.
+    // Opening a pipe would block until it has a writer.
     if must_be_file && !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is not a file"));
     }
@@ -567,7 +568,7 @@ impl std::fmt::Debug for Options {
 }
 
 impl Named {
-    /// The generator for the scenarios of a matrix combination, ready to be read.
+    /// The generator for the scenarios of one matrix combination, ready to be read.
     pub(crate) fn generator(&self, matrix: &Map, problems: &mut Vec<Problem>) -> (Node, Context) {
         let context = self.context.with_matrix(matrix.clone());
         let mut node = self.node.clone();
@@ -580,8 +581,8 @@ impl Named {
         self.node.get(key).is_some()
     }
 
-    /// The Flow for the scenarios of a matrix combination, ready to be read, with the values of the matrix
-    /// that it mentions.
+    /// The Flow for the scenarios of one matrix combination, ready to be read, with the matrix values that it
+    /// uses.
     pub(crate) fn flow(&self, matrix: &Map, problems: &mut Vec<Problem>) -> (Node, Map) {
         let context = self.context.with_matrix(matrix.clone());
         let mut node = self.node.clone();
@@ -606,7 +607,7 @@ impl Named {
     }
 }
 
-/// Whether a text below a node is one of those looked for.
+/// Whether any text below a node satisfies `looked_for`.
 fn mentions(node: &Node, looked_for: &dyn Fn(&str) -> bool) -> bool {
     match &node.value {
         Value::Text(text) => looked_for(text),

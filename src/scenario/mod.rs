@@ -1,8 +1,8 @@
-//! The file as written, and nothing more.
+//! The file as written, without interpretation.
 //!
-//! The types here are what a user may write, key for key; `flowbench schema` is made from them.
-//! [`load()`] reads a suite with everything it includes: expressions evaluated, defaults merged,
-//! matrices expanded. What it all means is decided in [`crate::plan`].
+//! The types here are what a user may write, key for key; `flowbench schema` is generated from them. [`load()`]
+//! reads a suite with everything it includes: expressions evaluated, defaults merged, matrices expanded. What
+//! it means is decided in [`crate::plan`].
 
 pub mod condition;
 mod endpoints;
@@ -47,7 +47,7 @@ use condition::{Condition, ConditionError};
 
 /// One file: Flows, Documents and the scenarios that run.
 ///
-/// `${{ … }}` holds an expression. In `documents`, and in the `parameters` and `variables` of a
+/// `${{ … }}` contains an expression. In `documents`, and in the `parameters` and `variables` of a
 /// scenario, it is evaluated for each Document or request; everywhere else once, when the file is
 /// read, with `vars`, `env` and `matrix`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ pub(crate) struct Suite {
     pub name: Option<String>,
     /// Every random choice derives from it; the same seed sends the same bytes. 0 unless set.
     pub seed: Option<u64>,
-    /// Any values, overridable with `--set key=value`.
+    /// Variables, overridable with `--set key=value`.
     pub vars: Option<Later<serde_json::Map<String, serde_json::Value>>>,
     /// Other suite files, relative to this one; their flows, documents and scenarios join.
     pub include: Option<Vec<String>>,
@@ -70,7 +70,7 @@ pub(crate) struct Suite {
     pub documents: Option<Later<IndexMap<String, DocumentsSpec>>>,
     /// The scenarios that run.
     pub scenarios: Option<Later<Vec<Scenario>>>,
-    /// A search for the highest rate that holds.
+    /// A search for the highest load that meets an objective.
     pub capacity: Option<Later<Capacity>>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Trace {
 #[derive(Debug)]
 pub(crate) struct Later<T>(PhantomData<T>);
 
-/// One load on one Flow, and what must hold.
+/// One load on one Flow, and its conditions.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[expect(dead_code, reason = "`name` and `matrix` are read before the rest, see `load`")]
@@ -101,10 +101,10 @@ pub(crate) struct Scenario {
     pub protocol: Option<ProtocolWord>,
     /// The endpoint. `/` unless set.
     pub on: Option<String>,
-    /// What is sent: the name of a generator, or a generator. Left out: requests of parameters
-    /// alone, or empty ones.
+    /// The Documents to send: the name of a generator, or a generator. If omitted: requests with parameters
+    /// only, or empty ones.
     pub documents: Option<DocumentsRef>,
-    /// Documents in a request. 100 unless set.
+    /// Documents per request. 100 unless set.
     pub request_size: Option<u64>,
     /// Any values by name. Expressions in them are evaluated for each request, with its index `i` and the
     /// random functions.
@@ -118,21 +118,21 @@ pub(crate) struct Scenario {
     pub mutate: Option<String>,
     /// The variables of `mutate`. Expressions in it are evaluated for each request.
     pub variables: Option<Template>,
-    /// A plain HTTP request, instead of Documents to an endpoint: to what stands in front of a Flow, or in
-    /// its place.
+    /// A plain HTTP request, instead of Documents to an endpoint: to a server in front of a Flow, or in place
+    /// of one.
     pub request: Option<HttpSpec>,
-    /// Headers of each request, beside those of its Flow; expressions are evaluated for each. Not over
-    /// WebSocket, nor over gRPC unless `stream` is set or `call` is `unary`: there requests share a
-    /// connection's.
+    /// Headers of each request, in addition to those of its Flow; expressions are evaluated for each. Not
+    /// over WebSocket, nor over gRPC unless `stream` is set or `call` is `unary`: there requests share the
+    /// headers of their connection.
     pub headers: Option<Template>,
-    /// Gives requests ids by which a tracing system, such as Jaeger, knows them.
+    /// Gives requests trace ids for a tracing system such as Jaeger.
     pub trace: Option<Trace>,
     /// Requests that each iteration sends one after the other, instead of one.
     pub steps: Option<Vec<Step>>,
     /// Several lists of steps instead of one. Each iteration runs one of them, by weight.
     pub choose: Option<Vec<Choice>>,
-    /// How requests go over gRPC: all on one `stream` for each connection, or each as a `unary` call of
-    /// its own. `stream` unless set.
+    /// How requests go over gRPC: all on one `stream` for each connection, or each as a separate `unary`
+    /// call. `stream` unless set.
     pub call: Option<CallWord>,
     /// Compression of gRPC requests. `none` unless set.
     pub compression: Option<CompressionWord>,
@@ -143,11 +143,11 @@ pub(crate) struct Scenario {
     /// Connections; requests are spread over them. Unless set, as many as the load needs: one for
     /// each thread that sends, over HTTP one for each client.
     pub connections: Option<u64>,
-    /// Threads that send. Unless set, one, and all processors' for loads that one thread has much to do with.
+    /// Sending threads. Unless set, one, or one per processor for loads that are demanding for one thread.
     pub workers: Option<u64>,
     /// Without `load`: requests in flight, 0 for no limit. 1000 unless set.
     pub prefetch: Option<u64>,
-    /// Without `load`: responses are taken in the order of their requests. `false` unless set.
+    /// Without `load`: responses are processed in the order of their requests. `false` unless set.
     pub results_in_order: Option<bool>,
     /// How fast and how much. Unless set, one client posts all Documents once.
     pub load: Option<Load>,
@@ -155,17 +155,17 @@ pub(crate) struct Scenario {
     pub warmup: Option<Span>,
     /// Scenarios that must have ended; without it scenarios run concurrently.
     pub needs: Option<Vec<String>>,
-    /// Runs whatever happened before it: set-up that failed, an interrupt. For tear-down. `false` unless
+    /// Runs regardless of what happened before: failed set-up, an interrupt. For tear-down. `false` unless
     /// set.
     pub always: Option<bool>,
     /// Delay after the scenarios in `needs` have ended. `0s` unless set.
     pub start: Option<Span>,
-    /// How long requests in flight may take to finish when the load ends; what is late counts as
-    /// abandoned. `10s` unless set.
+    /// How long requests in flight may take to finish when the load ends; later ones count as abandoned.
+    /// `10s` unless set.
     pub grace: Option<Span>,
-    /// What must be true of each response.
+    /// Conditions on each response.
     pub assert: Option<Vec<Assertion>>,
-    /// What must be true of the whole scenario. `error_rate == 0`, `assertion_failures == 0` and
+    /// Conditions on the whole scenario. `error_rate == 0`, `assertion_failures == 0` and
     /// `dropped == 0` are added unless a threshold is about the same metric.
     pub thresholds: Option<Vec<Threshold>>,
     /// Actions after each success.
@@ -180,7 +180,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// The steps, those of all lists that are chosen from.
+    /// The steps, including those of all lists in `choose`.
     pub(crate) fn all_steps(&self) -> impl Iterator<Item = &Step> {
         let chosen = self.choose.iter().flatten().flat_map(|choice| choice.steps.iter().flatten());
         self.steps.iter().flatten().chain(chosen)
@@ -195,11 +195,11 @@ pub(crate) struct Step {
     pub name: Option<String>,
     /// The endpoint. The scenario's unless set.
     pub on: Option<String>,
-    /// What is sent: the name of a generator, or a generator. The scenario's unless set.
+    /// The Documents to send: the name of a generator, or a generator. The scenario's unless set.
     pub documents: Option<DocumentsRef>,
-    /// Documents in a request. The scenario's unless set.
+    /// Documents per request. The scenario's unless set.
     pub request_size: Option<u64>,
-    /// Any values; `captured` has what earlier steps kept.
+    /// Any values; `captured` has the values that earlier steps captured.
     pub parameters: Option<Template>,
     /// A regular expression for Executor names; only these Executors process the request.
     pub target_executor: Option<String>,
@@ -207,27 +207,28 @@ pub(crate) struct Step {
     pub stream: Option<bool>,
     /// A GraphQL mutation, instead of Documents to an endpoint.
     pub mutate: Option<String>,
-    /// The variables of `mutate`; `captured` has what earlier steps kept.
+    /// The variables of `mutate`; `captured` has the values that earlier steps captured.
     pub variables: Option<Template>,
     /// A plain HTTP request, instead of Documents to an endpoint.
     pub request: Option<HttpSpec>,
-    /// Headers of its requests, in the place of the scenario's; `captured` has what earlier steps kept.
+    /// Headers of its requests, instead of the scenario's; `captured` has the values that earlier steps
+    /// captured.
     pub headers: Option<Template>,
-    /// Sends its request again and again until something is true of the response: for work that is
-    /// ordered first and asked for later.
+    /// Repeats its request until a condition on the response is true: to poll for the result of asynchronous
+    /// work.
     pub repeat: Option<Repeat>,
     /// The pause after its response, before the next step: `1s`, `1s..5s`, or a distribution. `0s`
     /// unless set.
     pub think_time: Option<Pause>,
-    /// What later steps need of the response: names, and expressions such as `response.docs[0].id`.
+    /// Values of the response for later steps: names, and expressions such as `response.docs[0].id`.
     pub capture: Option<IndexMap<String, String>>,
-    /// What must be true of its response, besides what the scenario asserts.
+    /// Conditions on its response, in addition to those of the scenario.
     pub assert: Option<Vec<Assertion>>,
-    /// Actions after its success, besides those of the scenario.
+    /// Actions after its success, in addition to those of the scenario.
     pub on_done: Option<Vec<Action>>,
-    /// Actions after its failure, besides those of the scenario.
+    /// Actions after its failure, in addition to those of the scenario.
     pub on_error: Option<Vec<Action>>,
-    /// Actions after its response, besides those of the scenario.
+    /// Actions after its response, in addition to those of the scenario.
     pub on_always: Option<Vec<Action>>,
 }
 
@@ -247,11 +248,12 @@ pub(crate) struct Choice {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Repeat {
-    /// An expression on the response, which ends it. One without a value does not hold yet.
+    /// An expression on the response; the repetition ends when it is true. Without a value it counts as
+    /// false.
     pub until: String,
-    /// The pause after a response for which `until` does not hold. `500ms` unless set.
+    /// The pause after a response for which `until` is false. `500ms` unless set.
     pub every: Option<Span>,
-    /// The iteration fails if `until` does not hold for this long, from the first request on. `60s`
+    /// The iteration fails if `until` is still false after this time, counted from the first request. `60s`
     /// unless set, at most `1h`.
     pub at_most: Option<Span>,
 }
@@ -262,7 +264,7 @@ pub(crate) struct Repeat {
 pub(crate) struct HttpSpec {
     /// `POST` if there is a body, otherwise `GET`, unless set.
     pub method: Option<String>,
-    /// The path, with a query if there is one. It may hold expressions.
+    /// The path, with a query if there is one. It may contain expressions.
     pub path: Template,
     /// Headers by name; they replace those of the Flow.
     pub headers: Option<Template>,
@@ -270,7 +272,7 @@ pub(crate) struct HttpSpec {
     pub json: Option<Template>,
     /// The body as text.
     pub body: Option<Template>,
-    /// The statuses of a success. Any below 400 unless set.
+    /// The statuses that count as success. Any below 400 unless set.
     pub status: Option<Vec<u16>>,
 }
 
@@ -343,9 +345,9 @@ pub(crate) enum Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CallWord {
-    /// On one long-lived stream for each connection, as `jina.Client` has it.
+    /// On one long-lived stream for each connection, as in `jina.Client`.
     Stream,
-    /// Each as a call of its own, as with `stream=False`.
+    /// Each as a separate call, as with `stream=False`.
     Unary,
 }
 
@@ -366,7 +368,7 @@ pub(crate) enum CompressionWord {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Retry {
-    /// Attempts in all, the first included. 1 unless set.
+    /// Maximum number of attempts, including the first. 1 unless set.
     pub max_attempts: Option<u64>,
     /// The wait before the second attempt. `500ms` unless set.
     pub initial_backoff: Option<Span>,
@@ -383,7 +385,7 @@ pub(crate) struct Assertion {
     pub name: Option<String>,
     /// The expression.
     pub that: String,
-    /// The share of the responses it is judged on.
+    /// The share of the responses on which it is evaluated.
     pub sample: Percentage,
 }
 
@@ -392,7 +394,7 @@ pub(crate) struct Assertion {
 pub(crate) struct Threshold {
     /// The condition.
     pub that: Condition,
-    /// End the scenario as soon as it does not hold.
+    /// End the scenario as soon as it is not met.
     pub abort: bool,
     /// The earliest time at which it can end the scenario.
     pub after: Option<Span>,
@@ -412,32 +414,33 @@ pub(crate) enum Action {
     Count(String),
     /// Appends the Documents of the response to a file, as one line of JSON each.
     Save(PathBuf),
-    /// Evaluates an expression on the response; the callback fails where it does not hold.
+    /// Evaluates an expression on the response; the callback fails if it is false.
     Check(String),
     /// Ends the scenario.
     Abort,
 }
 
-/// A search for the highest load at which the objective holds.
+/// A search for the highest load at which the objective is met.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) struct Capacity {
     /// The scenario whose load is varied.
     pub scenario: String,
-    /// Conditions that must all hold: latencies and failures, limited from above. Where the scenario
-    /// has assertions and none is about them, `assertion_failures == 0` is one more.
+    /// Conditions that must all be met: upper limits of latencies and failures. If the scenario has
+    /// assertions and no condition is about them, `assertion_failures == 0` is added.
     pub objective: Vec<Condition>,
     /// The rates to search, as in `50/s..5000/s`; this or `clients`.
     pub rate: Option<Range<Rate>>,
-    /// The numbers of clients to search, which wait for their answers, as in `1..256`; this or `rate`.
+    /// The numbers of clients to search, which wait for their responses, as in `1..256`; this or `rate`.
     pub clients: Option<Range<Count>>,
-    /// The largest distance between the load that holds and the load that fails. `5%` unless set.
+    /// The largest distance between the sustained and the failing load. `5%` unless set.
     pub precision: Option<Percentage>,
     /// The confidence level of both. `99%` unless set.
     pub confidence: Option<Percentage>,
     /// The time for which one load is tried. `20s` unless set.
     pub trial: Option<Span>,
-    /// What a replica of an Executor costs while it runs, as in `1.20/h`: of each, or by the Executor's name.
+    /// What a replica of an Executor costs while it runs, as in `1.20/h`: one price for all, or by the
+    /// Executor's name.
     pub cost: Option<Cost>,
 }
 
@@ -451,7 +454,7 @@ pub(crate) enum Cost {
 }
 
 impl Cost {
-    /// What so many replicas of these Executors cost per hour.
+    /// The cost per hour of this many replicas of these Executors.
     pub(crate) fn per_hour(&self, replicas: &[(String, u32)]) -> f64 {
         let price = |name: &str| match self {
             Cost::Each(price) => price.per_hour(),
@@ -569,7 +572,7 @@ struct AssertionMap {
     name: Option<String>,
     /// The expression.
     that: String,
-    /// The share of the responses it is judged on. `100%` unless set.
+    /// The share of the responses on which it is evaluated. `100%` unless set.
     sample: Option<Percentage>,
 }
 
@@ -586,7 +589,7 @@ impl From<AssertionMap> for Assertion {
 struct ThresholdMap {
     /// The condition.
     that: Condition,
-    /// End the scenario as soon as it does not hold. `false` unless set.
+    /// End the scenario as soon as it is not met. `false` unless set.
     abort: Option<bool>,
     /// The earliest time at which it can end the scenario. `0s` unless set.
     after: Option<Span>,
@@ -598,7 +601,7 @@ impl From<ThresholdMap> for Threshold {
     }
 }
 
-/// A type that is read in its map form first.
+/// A type that is deserialized from its map form.
 struct Mapped<M, T>(T, PhantomData<M>);
 
 impl<'de, M: Deserialize<'de> + Into<T>, T> Deserialize<'de> for Mapped<M, T> {
@@ -681,7 +684,7 @@ impl<'de> Deserialize<'de> for Level {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Level, E> {
-                // A ramp may end at no requests at all, which is no steady rate.
+                // A ramp may end at zero, which is not a valid steady rate.
                 if let Some((number, unit)) = text.split_once('/')
                     && number.trim().parse() == Ok(0.0)
                     && format!("1/{unit}").parse::<Rate>().is_ok()

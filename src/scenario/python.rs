@@ -1,7 +1,7 @@
-//! What Python files tell of Documents and endpoints, by their text: nothing is run. Classes with annotated
-//! fields become JSON schemas; methods that are bound to endpoints tell what they take and give.
+//! Reads schemas and endpoints from the text of Python files, without running them. Classes with annotated
+//! fields become JSON schemas; methods bound to endpoints determine what these take and return.
 //!
-//! Whatever is not understood is left out, or may be anything.
+//! Anything that is not understood is left out, or treated as any value.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{Map, Schema};
 
-/// Classes and routes of Python files that belong together.
+/// Classes and routes of related Python files.
 #[derive(Debug, Default)]
 pub(super) struct Python {
     classes: HashMap<String, Class>,
@@ -20,7 +20,7 @@ pub(super) struct Python {
 struct Class {
     bases: Vec<String>,
     fields: Vec<Field>,
-    /// `name = value` in its body, as in an enum.
+    /// The names in `name = value` in its body, as in an enum.
     values: Vec<String>,
     methods: Vec<Method>,
 }
@@ -32,17 +32,17 @@ struct Field {
     required: bool,
 }
 
-/// A method that is bound to endpoints.
+/// A method that may be bound to endpoints.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Method {
     pub(super) name: String,
-    /// Empty: all endpoints that are not bound by name.
+    /// Empty means all endpoints that are not bound by name.
     pub(super) on: Vec<String>,
     /// Whether it is bound at all.
     is_bound: bool,
     takes: Option<String>,
     gives: Option<String>,
-    /// Whether it answers one Document with many.
+    /// Whether it answers each Document with many.
     pub(super) streams: bool,
 }
 
@@ -55,13 +55,13 @@ pub(super) struct Route {
     takes: Option<String>,
 }
 
-/// What of all of these is kept at most: far more than people write.
+/// The most items kept of each kind: far more than anyone writes.
 const ITEMS_MAX: usize = 2000;
 
-/// Levels of types within one another, and of classes that inherit.
+/// The most levels of nested types, and of inheritance.
 const DEPTH_MAX: usize = 20;
 
-/// Documents that come with DocArray, in its own words.
+/// The Document classes of DocArray, as Python source.
 const OF_DOCARRAY: &str = "
 class TextDoc(BaseDoc):
     text: Optional[str] = None
@@ -81,7 +81,8 @@ impl Python {
         python
     }
 
-    /// Adds what a file has. Gives the modules that it imports names from, as in `from documents import Query`.
+    /// Adds the contents of a file. Returns the modules that it imports names from, as in `from documents
+    /// import Query`.
     pub(super) fn read(&mut self, text: &str) -> Vec<String> {
         let mut reader = Reader { python: self, scopes: Vec::new(), decorators: Vec::new() };
         let mut imports = Vec::new();
@@ -96,7 +97,8 @@ impl Python {
         imports
     }
 
-    /// The methods of a class that are bound to endpoints; of all classes where there is none of that name.
+    /// The methods of a class that are bound to endpoints; those of all classes if there is no class of that
+    /// name.
     pub(super) fn methods(&self, class: Option<&str>) -> Vec<Method> {
         let bound = |class: &Class| -> Vec<Method> {
             class.methods.iter().filter(|method| method.is_bound).cloned().collect()
@@ -111,7 +113,7 @@ impl Python {
         }
     }
 
-    /// A method by its name, whether it is bound or not.
+    /// A method by its name, bound or not.
     pub(super) fn method(&self, class: Option<&str>, name: &str) -> Option<&Method> {
         let mut classes: Vec<_> = match class.and_then(|name| self.classes.get(name)) {
             Some(class) => vec![class],
@@ -122,12 +124,12 @@ impl Python {
         class.methods.iter().find(|method| method.name == name)
     }
 
-    /// The schema of the Documents that a method takes, where it names a class that is known.
+    /// The schema of the Documents that a method takes, if its annotation names a known class.
     pub(super) fn input(&self, method: &Method) -> Option<Schema> {
         self.schema(method.takes.as_deref()?)
     }
 
-    /// The schema of those that it gives.
+    /// The schema of the Documents that a method returns.
     pub(super) fn output(&self, method: &Method) -> Option<Schema> {
         self.schema(method.gives.as_deref()?)
     }
@@ -139,7 +141,7 @@ impl Python {
 
     fn schema(&self, kind: &str) -> Option<Schema> {
         let mut kind = unquoted(kind.trim());
-        // Of `DocList[Query]` and `AsyncIterator[Query]` what is in it.
+        // Unwrap `DocList[Query]` and `AsyncIterator[Query]`.
         for _ in 0..DEPTH_MAX {
             let Some((_, inner)) = subscripted(kind) else { break };
             kind = unquoted(split(inner, ',').next()?.trim());
@@ -157,7 +159,7 @@ impl Python {
         Schema::read(&json!({"$ref": format!("#/definitions/{name}")}), Some(&definitions))
     }
 
-    /// Whether a class is one of values: a Document, a model of pydantic, an enum.
+    /// Whether instances of a class are data: a Document, a pydantic model, an enum.
     fn is_value(&self, class: &Class, depth: usize) -> bool {
         const ROOTS: [&str; 4] = ["BaseDoc", "BaseModel", "Enum", "IntEnum"];
         depth < DEPTH_MAX
@@ -174,7 +176,7 @@ impl Python {
         }
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for field in self.fields(class, 0) {
-            // What a class redefines counts once, as it is defined last.
+            // A redefined field counts once, with its last definition.
             required.retain(|name| *name != field.name);
             properties.insert(field.name.clone(), self.kind(&field.kind, 0));
             if field.required {
@@ -193,7 +195,7 @@ impl Python {
         fields
     }
 
-    /// The JSON schema of a type, as pydantic and docarray write it.
+    /// The JSON schema of a type, as pydantic and docarray would write it.
     fn kind(&self, kind: &str, depth: usize) -> Value {
         let kind = unquoted(kind.trim());
         if depth > DEPTH_MAX {
@@ -254,10 +256,10 @@ impl Python {
     }
 }
 
-/// A part of a file that lines belong to by their indentation.
+/// A part of a file to which lines belong by their indentation.
 struct Scope {
     indent: usize,
-    /// Of the lines in it, once there is one.
+    /// The indentation of its body, once there is a line in it.
     body: Option<usize>,
     kind: ScopeKind,
 }
@@ -320,7 +322,7 @@ impl Reader<'_> {
         let bases = rest[name.len()..].trim_start().strip_prefix('(');
         let bases = bases.and_then(|rest| closed(rest, ')')).unwrap_or_default();
         let bases = split(bases, ',').filter(|base| !base.contains('='));
-        // Of `Generic[T]` what it is, of `docarray.BaseDoc` its name.
+        // For `Generic[T]` take `Generic`, for `docarray.BaseDoc` take `BaseDoc`.
         let bases =
             bases.map(|base| last(subscripted(base).map_or(base, |(head, _)| head)).to_owned());
         let bases = bases.filter(|base| !base.is_empty()).take(ITEMS_MAX).collect();
@@ -366,7 +368,7 @@ impl Reader<'_> {
         self.open(indent, ScopeKind::Method(class));
     }
 
-    /// `app.post('/api/v1/search')`.
+    /// Adds a route: `app.post('/api/v1/search')`.
     fn route(&mut self, decorator: &str, arguments: &[(&str, &str)]) {
         const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
         let Some((target, given)) = decorator.split_once('(') else { return };
@@ -391,7 +393,7 @@ impl Reader<'_> {
         });
     }
 
-    /// The innermost function has a `yield` in it.
+    /// Notes that the innermost function has a `yield`.
     fn streams(&mut self) {
         let Some(Scope { kind: ScopeKind::Method(class), .. }) = self.scopes.last() else { return };
         if let Some(class) = self.python.classes.get_mut(class)
@@ -403,7 +405,7 @@ impl Reader<'_> {
 }
 
 impl Class {
-    /// `name: type = default`, or `name = value`.
+    /// Adds a member: `name: type = default`, or `name = value`.
     fn member(&mut self, line: &str) {
         let name = identifier(line);
         let rest = line[name.len()..].trim_start();
@@ -426,7 +428,7 @@ impl Class {
 }
 
 impl Method {
-    /// `requests`, or `requests(on='/index')`, or a list of them.
+    /// Binds a method: `requests`, `requests(on='/index')`, or a list of endpoints.
     fn bind(&mut self, decorator: &str) {
         let (target, given) = decorator.split_once('(').unwrap_or((decorator, ""));
         if last(target) != "requests" {
@@ -440,7 +442,7 @@ impl Method {
         });
         let Some(on) = on else { return };
         let within = on.strip_prefix(['[', '(']).map(|rest| rest.trim_end_matches([']', ')']));
-        // A name, or what else is known to Python alone, is bound to nothing that could be said.
+        // A variable or other expression cannot be evaluated here, so the method counts as not bound.
         self.is_bound = false;
         for text in split(within.unwrap_or(on), ',') {
             if let Some(Value::String(endpoint)) = literal(text) {
@@ -451,7 +453,7 @@ impl Method {
     }
 }
 
-/// Whether what stands for a default says that there is none: `...`, or a `Field` without one.
+/// Whether a default stands for no default: `...`, or a `Field` without one.
 fn has_none(default: &str) -> bool {
     let Some(said) = default.strip_prefix("Field(").and_then(|said| closed(said, ')')) else {
         return default == "...";
@@ -467,7 +469,7 @@ fn has_none(default: &str) -> bool {
     }
 }
 
-/// Lines as Python joins them, without comments and texts over several lines, with their indentation.
+/// Logical lines as Python joins them, with their indentation, without comments and multi-line strings.
 fn lines(text: &str) -> Vec<(usize, String)> {
     let (mut all, mut line) = (Vec::new(), String::new());
     let mut indent = 0;
@@ -546,7 +548,7 @@ fn lines(text: &str) -> Vec<(usize, String)> {
     all
 }
 
-/// Splits where a character stands outside of brackets and texts.
+/// Splits at a character outside of brackets and strings.
 fn split(text: &str, at: char) -> impl Iterator<Item = &str> + Clone {
     let (mut depth, mut open) = (0_usize, None);
     let parts = text.split(move |c: char| {
@@ -567,7 +569,7 @@ fn split(text: &str, at: char) -> impl Iterator<Item = &str> + Clone {
     parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// What comes before the bracket that closes.
+/// The text before the closing bracket.
 fn closed(text: &str, bracket: char) -> Option<&str> {
     let (mut depth, mut open) = (0_usize, None);
     for (at, c) in text.char_indices() {
@@ -584,37 +586,37 @@ fn closed(text: &str, bracket: char) -> Option<&str> {
     None
 }
 
-/// `List` and `str` of `List[str]`.
+/// `List` and `str` from `List[str]`.
 fn subscripted(kind: &str) -> Option<(&str, &str)> {
     let (head, rest) = kind.trim().split_once('[')?;
     Some((head.trim(), rest.trim_end().strip_suffix(']')?.trim()))
 }
 
-/// `name` and `type` of the argument `name: type = default`.
+/// `name` and `type` from the argument `name: type = default`.
 fn annotated(argument: &str) -> Option<(&str, &str)> {
     let (name, kind) = argument.split_once(':')?;
     let kind = split(kind, '=').next()?;
     Some((name.trim(), unquoted(kind)))
 }
 
-/// The name that a line begins with.
+/// The identifier at the start of a line.
 fn identifier(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
     &text[..end.unwrap_or(text.len())]
 }
 
-/// `Query` of `documents.Query`.
+/// `Query` from `documents.Query`.
 fn last(name: &str) -> &str {
     name.trim().rsplit('.').next().unwrap_or_default().trim()
 }
 
-/// A type that stands in quotes because it is defined further down.
+/// A type without the quotes that refer to a class defined further down.
 fn unquoted(kind: &str) -> &str {
     let inner = |quote: char| kind.strip_prefix(quote).and_then(|kind| kind.strip_suffix(quote));
     inner('\'').or_else(|| inner('"')).unwrap_or(kind)
 }
 
-/// A text, a number or a truth value as Python writes it.
+/// A string, number or boolean literal of Python.
 fn literal(text: &str) -> Option<Value> {
     let text = text.trim();
     match text {

@@ -1,5 +1,5 @@
-//! A commented suite for Flows whose endpoints are known: of one that is running by what it tells, of
-//! others by their files.
+//! A commented suite for Flows whose endpoints are known: those of a running Flow from what it reports, others
+//! from their files.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::endpoints::{Asked, Path};
 use crate::source::to_yaml;
 use crate::wire::{Map, Schema, Schemas};
 
-/// A suite for the Flow at an address: a scenario for each endpoint that it told of, with Documents that fit
+/// A suite for the Flow at an address: a scenario for each endpoint that it reports, with Documents that fit
 /// the endpoint's schema.
 pub fn starter_of(address: &str, schemas: &Schemas) -> String {
     let address = shown(address);
@@ -34,7 +34,7 @@ pub fn starter_of(address: &str, schemas: &Schemas) -> String {
     let told: Vec<Asked> = told.collect();
     if told.is_empty() {
         text.push_str(
-            "  # The Flow told no schemas: give here what its endpoints take.\n\
+            "  # The Flow reported no schemas: describe here what its endpoints accept.\n\
              \x20 texts: {count: 100, text: {words: 5..30}}\n\n\
              scenarios:\n\
              \x20 - name: send\n\
@@ -56,14 +56,14 @@ pub fn starter_of(address: &str, schemas: &Schemas) -> String {
 
 /// A Flow of a suite, with what is known of its endpoints.
 pub(super) struct Part<'a> {
-    /// Its name, where scenarios have to say it.
+    /// Its name, if scenarios have to name it.
     pub(super) flow: Option<&'a str>,
     pub(super) asked: &'a [Asked],
-    /// Those of a gateway of its own, which is then asked in place of the endpoints.
+    /// The paths of a custom gateway, which are called instead of the endpoints.
     pub(super) paths: Option<&'a [Path]>,
 }
 
-/// A scenario of such a suite.
+/// A scenario of a generated suite.
 pub(super) struct Scenario<'a> {
     name: String,
     flow: Option<&'a str>,
@@ -73,13 +73,13 @@ pub(super) struct Scenario<'a> {
 
 enum What<'a> {
     Endpoint(&'a Asked),
-    /// With the other paths that there are.
+    /// One path, with the others there are.
     Path(&'a Path, Vec<&'a Path>),
-    /// A gateway of which no file says which paths it has.
+    /// A custom gateway whose paths are in no file.
     Unknown,
 }
 
-/// Scenarios for all Flows, each after those of the Flows before it, and after the one that indexes.
+/// Scenarios for all Flows; each waits for those of earlier Flows, and for the one that indexes.
 pub(super) fn named<'a>(parts: &[Part<'a>]) -> Vec<Scenario<'a>> {
     let mut all: Vec<Scenario<'_>> = Vec::new();
     for part in parts {
@@ -88,7 +88,7 @@ pub(super) fn named<'a>(parts: &[Part<'a>]) -> Vec<Scenario<'a>> {
         let whats = match part.paths {
             Some([]) => vec![("all".to_owned(), What::Unknown)],
             Some(paths) => {
-                // What takes a body, and no variable in its path, can be asked as it is.
+                // Without a variable in the path, the path can be called as it is.
                 let plain = |path: &&Path| !path.path.contains('{');
                 let best = paths.iter().find(|path| plain(path) && path.body.is_some());
                 let best = best.or_else(|| paths.iter().find(plain)).unwrap_or(&paths[0]);
@@ -97,7 +97,7 @@ pub(super) fn named<'a>(parts: &[Part<'a>]) -> Vec<Scenario<'a>> {
                 vec![(shown(name), What::Path(best, others))]
             }
             None => {
-                // What indexes comes first.
+                // The endpoint that indexes comes first.
                 let mut asked: Vec<&Asked> = part.asked.iter().collect();
                 asked.sort_by_key(|asked| asked.on != INDEX);
                 asked.into_iter().map(|asked| (name(&asked.on), What::Endpoint(asked))).collect()
@@ -124,10 +124,10 @@ pub(super) fn named<'a>(parts: &[Part<'a>]) -> Vec<Scenario<'a>> {
     all
 }
 
-/// The endpoint that has to come before others.
+/// The endpoint that has to be called before the others.
 const INDEX: &str = "/index";
 
-/// A generator for each scenario that sends Documents.
+/// Writes a generator for each scenario that sends Documents.
 pub(super) fn documents(text: &mut String, scenarios: &[Scenario<'_>]) {
     for scenario in scenarios {
         let What::Endpoint(asked) = &scenario.what else { continue };
@@ -141,7 +141,7 @@ pub(super) fn documents(text: &mut String, scenarios: &[Scenario<'_>]) {
         for (field, demand) in asked.input.iter().flat_map(Schema::demands) {
             let _ = writeln!(
                 text,
-                "  # `{}` has to {}: give it such a value.",
+                "  # `{}` must {}: give it such a value.",
                 shown(&field),
                 shown(&demand)
             );
@@ -198,14 +198,14 @@ impl Scenario<'_> {
                 write_request(text, request.into());
             }
             What::Unknown => {
-                text.push_str("    # A guess: the path, for no file here says which there are.\n");
+                text.push_str("    # A guess: the path, because no file here defines one.\n");
                 write_request(text, json!({"path": "/"}));
             }
         }
     }
 }
 
-/// A plain request, with a load: it has no Documents whose number could end it.
+/// Writes a plain request with a load: it has no Documents whose number could end it.
 fn write_request(text: &mut String, request: Value) {
     for line in to_yaml(&json!({"request": request})).lines() {
         let _ = writeln!(text, "    {line}");
@@ -217,7 +217,7 @@ fn write_request(text: &mut String, request: Value) {
     );
 }
 
-/// An example of `fields:` as the JSON that a plain request has, where an expression stands for a generator.
+/// Converts an example of `fields:` to the JSON of a plain request, with expressions in place of generators.
 fn plain(example: &Value) -> Value {
     let Value::Object(map) = example else {
         return match example {
@@ -236,7 +236,7 @@ fn plain(example: &Value) -> Value {
     }
 }
 
-/// The generator of Documents that fit.
+/// A generator of Documents that fit the schema.
 fn generator(schema: Option<&Schema>) -> Value {
     match schema.filter(|schema| !schema.is_default()) {
         None => json!({"count": 100, "text": {"words": "5..30"}}),
@@ -256,12 +256,12 @@ fn name(endpoint: &str) -> String {
     }
 }
 
-/// As YAML has it, in quotes where it asks for them.
+/// As a YAML scalar, quoted if necessary.
 pub(super) fn quoted(text: &str) -> String {
     to_yaml(&text.into()).trim_end().to_owned()
 }
 
-/// On one line, whatever the Flow says.
+/// On one line, whatever the Flow reports.
 pub(super) fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

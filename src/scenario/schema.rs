@@ -1,26 +1,26 @@
-//! The JSON schema of a suite, made from the types that read it, for editors.
+//! The JSON schema of a suite, for editors, generated from the types that read it.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Suite;
 
-/// The JSON schema of a suite file. Descriptions are those of the types; wherever a value is not text
-/// anyway, an expression `${{ … }}` may stand for it.
+/// The JSON schema of a suite file. Descriptions are those of the types; wherever text is not accepted anyway,
+/// an expression `${{ … }}` is.
 pub fn schema() -> Value {
     let mut schema =
         SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Suite>().to_value();
     if let Value::Object(root) = &mut schema {
         root.insert("title".into(), "flowbench suite".into());
         let properties = root.get_mut("properties").and_then(Value::as_object_mut);
-        // These are read before any expression has a value.
+        // These are read before expressions are evaluated.
         for (key, part) in properties.into_iter().flatten() {
             match key.as_str() {
                 "flows" | "documents" | "scenarios" | "defaults" | "vars" => inside(part),
                 _ => may_be_expression(part),
             }
         }
-        // `defaults` has no name, every scenario has one.
+        // `defaults` has no name, but every scenario must have one.
         if let Some(Value::Object(scenario)) = root["properties"].pointer_mut("/scenarios/items") {
             scenario.insert("required".into(), json!(["name"]));
         }
@@ -32,7 +32,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// A small suite that runs.
+/// A small, complete suite.
 fn example() -> Value {
     json!({
         "flows": {"local": {"embedded": {}}},
@@ -48,7 +48,7 @@ fn example() -> Value {
     })
 }
 
-/// Lets expressions stand for the parts of a schema.
+/// Allows expressions within a schema.
 fn inside(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     for part in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
@@ -66,7 +66,7 @@ fn inside(schema: &mut Value) {
     }
 }
 
-/// Lets an expression stand for a value, where text does not fit it already.
+/// Allows an expression in place of a value, unless text is accepted anyway.
 fn may_be_expression(schema: &mut Value) {
     inside(schema);
     let Value::Object(map) = schema else { return };
@@ -76,7 +76,7 @@ fn may_be_expression(schema: &mut Value) {
         return;
     }
     let mut rest = std::mem::take(map);
-    // Titles and descriptions belong to the schema as a whole.
+    // Titles and descriptions apply to the schema as a whole.
     for key in ["title", "description", "default", "examples"] {
         map.extend(rest.remove(key).map(|value| (key.to_owned(), value)));
     }

@@ -1,4 +1,4 @@
-//! A commented suite to begin with, made for a Flow if its YAML is at hand.
+//! A commented suite to start from, tailored to a Flow if its YAML is available.
 
 use std::fmt::Write as _;
 
@@ -7,52 +7,52 @@ use super::running::{self, Part, quoted, shown};
 use crate::source::{Node, Place, Problem, Problems, Sources, Value};
 use crate::wire::Protocol;
 
-/// What a starter suite needs to know of a Flow.
+/// What a starter suite needs to know about a Flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowFacts {
-    /// Its file, as a suite is to call it.
+    /// Its file, as a suite should refer to it.
     pub file: String,
     /// Its protocols and ports, in the order of the file.
     pub gateways: Vec<(Protocol, u16)>,
-    /// Whether all of its ports, and its host, are known and none is a guess.
+    /// Whether its host and all its ports are known, not guessed.
     pub is_addressed: bool,
     /// The address it listens on; `None` for all addresses.
     pub host: Option<String>,
     /// Whether its connections are encrypted.
     pub tls: bool,
-    /// Whether it is a Deployment: one Executor, which is served as a Flow is.
+    /// Whether it is a Deployment: one Executor, served like a Flow.
     pub is_deployment: bool,
-    /// Its Executors: their names, and how many replicas of each there are in all shards.
+    /// Its Executors: their names, and the number of replicas over all shards.
     pub executors: Vec<(String, u32)>,
-    /// Their endpoints, in the order of the files that tell them; empty when none does.
+    /// Their endpoints, in the order of the files that define them; empty if none does.
     pub endpoints: Vec<Asked>,
-    /// The paths of a gateway of the user's own over HTTP; `None` where it is one of Jina's.
+    /// The HTTP paths of a custom gateway; `None` if the gateway is one of Jina's.
     pub paths: Option<Vec<Path>>,
-    /// The ports at which its pods offer metrics, where monitoring is on.
+    /// The ports at which its pods serve metrics, if monitoring is on.
     pub metrics: Vec<u16>,
-    /// Pods that offer metrics at a port that Jina will choose.
+    /// Pods that serve metrics at a port that Jina will choose.
     pub hidden_metrics: Vec<String>,
-    /// Settings that the file does not have, each with the value that was assumed.
+    /// Settings missing from the file, each with the assumed value.
     pub guesses: Vec<String>,
 }
 
-/// The values of variables that a Flow's YAML may name.
+/// Looks up environment variables that a Flow's YAML may use.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The port that Jina gives a gateway without one is random, so this is a reminder to fill it in.
+/// Jina gives a gateway without a port a random one, so this is a placeholder to replace.
 const PORT: u16 = 12345;
 
 impl FlowFacts {
     /// Reads the YAML of a Jina Flow or Deployment: protocols, ports, TLS and Executors.
     ///
     /// # Errors
-    /// When it is no YAML, or neither a Flow nor a Deployment.
+    /// If it is not YAML, or neither a Flow nor a Deployment.
     pub fn read(name: &str, text: String, env: Environment<'_>) -> Result<FlowFacts, Problems> {
         FlowFacts::read_with(name, text, env, &|_| None)
     }
 
-    /// The same, with the endpoints that its file tells, or the files of its Executors: their paths are
-    /// as in the Flow's file.
+    /// Like [`FlowFacts::read`], with the endpoints from its file or the files of its Executors, whose paths
+    /// are as in the Flow's file.
     ///
     /// # Errors
     /// The same.
@@ -75,8 +75,8 @@ impl FlowFacts {
     }
 }
 
-/// The text of a Flow's YAML without the tag of its own that Jina's older files begin with: blanks in its
-/// place keep every position.
+/// The text of a Flow's YAML without the tag that older Jina files begin with: blanks in its place keep every
+/// position.
 pub(crate) fn untagged(text: &str) -> String {
     text.replace("!Flow", "     ")
 }
@@ -102,11 +102,11 @@ impl Reader<'_> {
         if !known.iter().any(|key| node.get(key).is_some()) {
             self.tell(
                 node.place(),
-                "this is no Flow: it has neither `jtype: Flow` nor `with` nor `executors`".into(),
+                "not a Flow: it has neither `jtype: Flow` nor `with` nor `executors`".into(),
             );
             return None;
         }
-        // Settings of the gateway stand under `with`, under `gateway`, or under both.
+        // Settings of the gateway can be under `with`, under `gateway`, or under both.
         let settings = [node.get("gateway"), node.get("with")];
         let setting = |names: &[&str]| {
             settings
@@ -121,7 +121,7 @@ impl Reader<'_> {
             let port = ports.get(index).copied().unwrap_or_else(|| {
                 let port = PORT + index as u16;
                 self.guesses
-                    .push(format!("the port {port}, for the file gives none for {protocol}"));
+                    .push(format!("the port {port}, because the file gives none for {protocol}"));
                 port
             });
             gateways.push((protocol, port));
@@ -145,7 +145,7 @@ impl Reader<'_> {
         });
         let mut named: Vec<(String, u32)> = named.collect();
         if is_deployment {
-            // Its one Executor, by the name that Jina gives it.
+            // The single Executor, by the name that Jina gives it.
             let name = setting(&["name"]).and_then(Node::text).unwrap_or("executor");
             named = vec![(name.to_owned(), node.get("with").map_or(1, replicas))];
         }
@@ -181,7 +181,7 @@ impl Reader<'_> {
         let paths = gateway.and_then(|gateway| endpoints.gateway(gateway));
         let endpoints = endpoints.found;
         if endpoints.is_empty() && paths.is_none() {
-            let told = "the endpoints /index and /search, for no file here says which there are";
+            let told = "the endpoints /index and /search, because no file here defines any";
             self.guesses.push(told.into());
         }
         Some(FlowFacts {
@@ -200,20 +200,20 @@ impl Reader<'_> {
         })
     }
 
-    /// The address it listens on; `None` for all addresses, or if it is not known.
+    /// The address it listens on; `None` for all addresses, or if it is unknown.
     fn host(&mut self, node: &Node) -> Option<String> {
         let text = node.text()?;
         match self.value(text) {
             Some(host) => Some(host).filter(|host| host != "0.0.0.0"),
             None => {
-                self.guesses.push(format!("the host localhost, for the file says `{text}`"));
+                self.guesses.push(format!("the host localhost, because the file says `{text}`"));
                 None
             }
         }
     }
 
-    /// A text with a variable of the environment in the place of `$NAME`, `${NAME}` or
-    /// `${{ ENV.NAME }}`; `None` for one that is not set, and for what Jina alone knows.
+    /// A text with `$NAME`, `${NAME}` and `${{ ENV.NAME }}` replaced by environment variables; `None` if one is
+    /// not set, or for expressions that only Jina can evaluate.
     fn value(&self, text: &str) -> Option<String> {
         let Some(named) = text.trim().strip_prefix('$') else { return Some(text.to_owned()) };
         let named = named.trim_start_matches('{').trim_end_matches('}').trim();
@@ -237,7 +237,7 @@ impl Reader<'_> {
                 continue;
             };
             let Some(value) = self.value(text) else {
-                self.guesses.push(format!("the protocol grpc, for the file says `{text}`"));
+                self.guesses.push(format!("the protocol grpc, because the file says `{text}`"));
                 protocols.push(Protocol::Grpc);
                 continue;
             };
@@ -271,7 +271,8 @@ impl Reader<'_> {
                     }
                     None => {
                         let port = PORT + ports.len() as u16;
-                        self.guesses.push(format!("the port {port}, for the file says `{text}`"));
+                        self.guesses
+                            .push(format!("the port {port}, because the file says `{text}`"));
                         Some(port)
                     }
                 },
@@ -293,12 +294,12 @@ impl Reader<'_> {
     }
 }
 
-/// What a text was found to be, and where that is from if it names a variable.
+/// Describes a value, with the text that it comes from if that names a variable.
 fn of_variable(text: &str, value: &str) -> String {
     if text == value { format!("`{value}`") } else { format!("`{value}` from `{text}`") }
 }
 
-/// The ports at which a pod, or each of its replicas, offers metrics.
+/// The ports at which a pod, or each of its replicas, serves metrics.
 fn monitored(name: &str, given: Option<&Node>, ports: &mut Vec<u16>, hidden: &mut Vec<String>) {
     let words: Vec<String> = match given.map(|given| &given.value) {
         Some(Value::List(items)) => items.iter().map(|item| item.to_json().to_string()).collect(),
@@ -323,7 +324,7 @@ impl FlowFacts {
         self.metrics.iter().map(|port| format!("http://{host}:{port}/metrics")).collect()
     }
 
-    /// Whether no more is known of its endpoints than their names.
+    /// Whether only the names of its endpoints are known.
     fn is_plain(&self) -> bool {
         let is_plain = |asked: &Asked| {
             !asked.streams && asked.input.as_ref().is_none_or(|input| input.is_default())
@@ -331,7 +332,7 @@ impl FlowFacts {
         self.paths.is_none() && self.endpoints.iter().all(is_plain)
     }
 
-    /// Its name in a suite: that of its file.
+    /// Its name in a suite, taken from its file.
     fn name(&self) -> String {
         let file = std::path::Path::new(&self.file);
         let name = file.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or("flow");
@@ -347,8 +348,8 @@ const INTRODUCTION: &str = "\
 seed: 42
 ";
 
-/// A commented suite to begin with: for an embedded Flow, or for those that the facts are of, one after the
-/// other.
+/// A commented suite to start from: for an embedded Flow, or for the Flows described by the facts, one after
+/// the other.
 pub fn starter(all: &[FlowFacts]) -> String {
     let flow = match all {
         [] => None,
@@ -379,7 +380,7 @@ pub fn starter(all: &[FlowFacts]) -> String {
     );
     let endpoints = flow.map(|flow| flow.endpoints.as_slice()).unwrap_or_default();
     let mut endpoints: Vec<&String> = endpoints.iter().map(|asked| &asked.on).collect();
-    // Where there are others, they say more than the one for all that have none.
+    // Named endpoints say more than the one that handles all others.
     if endpoints.len() > 1 {
         endpoints.retain(|on| *on != "/");
     }
@@ -394,13 +395,13 @@ pub fn starter(all: &[FlowFacts]) -> String {
              \x20   request_size: 50\n\n",
         );
     }
-    // What is asked under load: `/search`, or whatever there is besides.
+    // The endpoint to load: `/search`, or any other there is.
     let other = endpoints.iter().find(|on| **on != "/index").or(endpoints.first());
     let on =
         if is_known("/search") { "/search" } else { other.map_or("/search", |on| on.as_str()) };
     let name = match on.trim_matches('/') {
         "" => "all",
-        // The scenario above has it.
+        // The scenario above already has that name.
         "index" => "index under load",
         name => name,
     };
@@ -462,7 +463,7 @@ pub fn starter(all: &[FlowFacts]) -> String {
     text
 }
 
-/// A suite for Flows of whose endpoints more is known than their names, or for several.
+/// A suite for several Flows, or for Flows with more known about their endpoints than the names.
 fn of_files(all: &[FlowFacts]) -> String {
     let mut text = format!("{INTRODUCTION}\nflows:\n");
     let mut names: Vec<String> = Vec::new();
@@ -471,7 +472,7 @@ fn of_files(all: &[FlowFacts]) -> String {
         let is_taken = names.contains(&name);
         names.push(if is_taken { format!("{name}-{}", names.len() + 1) } else { name });
     }
-    // Two at one port can only take turns.
+    // Two Flows at one port can only take turns.
     let shares = |index: usize| {
         let ports =
             |facts: &FlowFacts| facts.gateways.iter().map(|(_, port)| *port).collect::<Vec<_>>();
@@ -525,16 +526,16 @@ fn flows(flow: Option<&FlowFacts>) -> String {
 }
 
 impl FlowFacts {
-    /// Its part under `flows:`; `starts`: it is started for the run.
+    /// Its part under `flows:`; `starts`: whether it is started for the run.
     fn write(&self, name: &str, starts: bool) -> String {
         let mut text = format!("  {name}:\n");
         let host = self.host.as_deref().unwrap_or("localhost");
-        // Quoted where YAML asks for it.
+        // Quoted if YAML requires it.
         let address = |(protocol, port): &(Protocol, u16)| {
             quoted(&format!("{}://{host}:{port}", protocol.scheme(self.tls)))
         };
         for guess in &self.guesses {
-            // On one line whatever the file says.
+            // On one line, whatever the file says.
             let _ = writeln!(text, "    # A guess: {}.", shown(guess));
         }
         match self.gateways.as_slice() {
@@ -550,7 +551,7 @@ impl FlowFacts {
         }
         if self.tls {
             text.push_str(
-                "    # Its certificate has to be trusted; where the system does not, name its authority:\n\
+                "    # Its certificate must be trusted; if the system does not trust it, set its CA:\n\
                  \x20   # tls: {ca: ca.pem}\n",
             );
         }
@@ -559,7 +560,8 @@ impl FlowFacts {
             let metrics: Vec<String> = metrics.iter().map(|address| quoted(address)).collect();
             let _ = write!(
                 text,
-                "    # Its own metrics are read while it is under load, and stand in the report.\n    metrics: [{}]\n",
+                "    # Its own metrics are read while it is under load, and appear in the \
+                 report.\n    metrics: [{}]\n",
                 metrics.join(", ")
             );
         }
@@ -567,7 +569,7 @@ impl FlowFacts {
             let names: Vec<String> = self.hidden_metrics.iter().map(|name| shown(name)).collect();
             let _ = writeln!(
                 text,
-                "    # Without `port_monitoring`, nobody knows where the metrics are of: {}.",
+                "    # Without `port_monitoring`, the addresses of these metrics are unknown: {}.",
                 names.join(", ")
             );
         }
@@ -594,8 +596,7 @@ mod tests {
         (name == "PORT").then(|| "4321".into())
     }
 
-    const ENDPOINTS: &str =
-        "the endpoints /index and /search, for no file here says which there are";
+    const ENDPOINTS: &str = "the endpoints /index and /search, because no file here defines any";
 
     #[test]
     fn scenarios_are_for_the_endpoints_that_the_files_tell() {
@@ -665,26 +666,26 @@ mod tests {
         let flow = facts("jtype: Flow\nwith: {port: $OTHER, host: '${{ CONTEXT.host }}'}\n");
         assert_eq!((&flow.gateways[..], &flow.host), (&[(Protocol::Grpc, PORT)][..], &None));
         let [port, host, _] = &flow.guesses[..] else { panic!("{flow:?}") };
-        assert_eq!(port, "the port 12345, for the file says `$OTHER`");
-        assert_eq!(host, "the host localhost, for the file says `${{ CONTEXT.host }}`");
+        assert_eq!(port, "the port 12345, because the file says `$OTHER`");
+        assert_eq!(host, "the host localhost, because the file says `${{ CONTEXT.host }}`");
         let text = starter(&[flow]);
         assert!(
-            text.contains("    # A guess: the port 12345, for the file says `$OTHER`.\n"),
+            text.contains("    # A guess: the port 12345, because the file says `$OTHER`.\n"),
             "{text}"
         );
         let none = facts("jtype: Flow\n");
         assert_eq!(none.gateways, [(Protocol::Grpc, PORT)]);
-        assert_eq!(none.guesses, ["the port 12345, for the file gives none for grpc", ENDPOINTS]);
+        assert_eq!(
+            none.guesses,
+            ["the port 12345, because the file gives none for grpc", ENDPOINTS]
+        );
     }
 
     #[test]
     fn what_is_no_flow_is_refused() {
         for (text, message) in [
             ("jtype: Executor\n", "expected a Flow or a Deployment, found `Executor`"),
-            (
-                "name: x\n",
-                "this is no Flow: it has neither `jtype: Flow` nor `with` nor `executors`",
-            ),
+            ("name: x\n", "not a Flow: it has neither `jtype: Flow` nor `with` nor `executors`"),
             (
                 "jtype: Flow\nwith: {protocol: ftp}\n",
                 "expected grpc, http or websocket, found `ftp`",

@@ -1,4 +1,4 @@
-//! Variables that say more of themselves than a value: `{env: CLIENTS, type: integer, default: 4}`.
+//! Variables with a declaration instead of only a value: `{env: CLIENTS, type: integer, default: 4}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,18 +6,18 @@ use std::fmt;
 use crate::source::{Node, Problem, Sources, Value};
 use crate::units::{ByteSize, MASK, Percentage, Rate, Secrets, Span, nearest};
 
-/// A variable as it came out, for people.
+/// A variable and its final value, for display.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
     pub name: String,
     /// `rate`, `text` …
     pub kind: &'static str,
-    /// `None`: a secret.
+    /// `None` for a secret.
     pub value: Option<serde_json::Value>,
     pub origin: Origin,
 }
 
-/// Where a variable has its value from.
+/// Where the value of a variable comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The suite.
@@ -26,9 +26,9 @@ pub(crate) enum Origin {
     Set,
     /// A variable of the environment.
     Environment(String),
-    /// A variable in a file of `--env-file`.
+    /// A variable in a file of `--env-file`: its name, and the file's.
     EnvFile(String, String),
-    /// Its `default`, for nothing else gives one.
+    /// Its `default`, because nothing else sets it.
     Default,
 }
 
@@ -44,11 +44,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What the environment has.
+/// The environment variables.
 pub(super) struct Environment<'a> {
-    /// Names and values; of several of one name the last one counts.
+    /// Names and values; if a name occurs several times, the last one counts.
     pub(super) all: &'a [(String, String)],
-    /// Of those from a file the file's name, by theirs.
+    /// For variables from a file: the file's name, by the variable's name.
     pub(super) files: &'a BTreeMap<String, String>,
 }
 
@@ -93,7 +93,7 @@ impl Kind {
         KINDS.iter().find(|(_, name, _)| *name == word).map(|(kind, ..)| *kind)
     }
 
-    /// That of a value as it is.
+    /// The type of a plain value.
     pub(super) fn of(value: &serde_json::Value) -> Kind {
         match value {
             serde_json::Value::Bool(_) => Kind::Boolean,
@@ -113,14 +113,15 @@ impl Kind {
         match self {
             Kind::Rate => text.parse::<Rate>().is_ok(),
             Kind::Duration => text.parse::<Span>().is_ok(),
-            // A number alone has no unit.
+            // A bare number has no unit.
             Kind::Size => text.parse::<ByteSize>().is_ok() && text.trim().parse::<f64>().is_err(),
             Kind::Percentage => text.parse::<Percentage>().is_ok(),
             _ => false,
         }
     }
 
-    /// A value of this type; `None` where it is none. Text is read as one, for an environment has nothing else.
+    /// Converts a value to this type; `None` if it is not one. Text is parsed, because environment variables
+    /// are always text.
     fn take(self, value: serde_json::Value) -> Option<serde_json::Value> {
         let read = |text: &str| {
             let node = Sources::new().parse("", text.to_owned(), None, &mut Vec::new())?;
@@ -128,7 +129,7 @@ impl Kind {
         };
         let value = match (self, value) {
             (Kind::Text, value @ serde_json::Value::String(_)) => return Some(value),
-            // A number is text as well as it is written.
+            // A number becomes text exactly as written.
             (Kind::Text, value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
                 return Some(value.to_string().into());
             }
@@ -151,7 +152,7 @@ impl Kind {
     }
 }
 
-/// What a variable says of itself.
+/// The declaration of a variable.
 pub(super) struct Declared<'a> {
     node: &'a Node,
     env: Option<&'a str>,
@@ -163,8 +164,8 @@ pub(super) struct Declared<'a> {
 const KEYS: [&str; 4] = ["env", "type", "default", "secret"];
 
 impl<'a> Declared<'a> {
-    /// A map with `env`, with a `type` of those above or with two of the words, and no other keys than those
-    /// words. Any other map is a value, unless its keys are those words but for a letter or two.
+    /// A map with `env`, with a `type` from those above or with two of the keywords, and no other keys. Any
+    /// other map is a value; one whose keys are almost the keywords is reported as misspelt.
     pub(super) fn of(node: &'a Node, problems: &mut Vec<Problem>) -> Option<Declared<'a>> {
         let Value::Map(entries) = &node.value else { return None };
         let env = node.get("env").and_then(Node::text);
@@ -184,17 +185,14 @@ impl<'a> Declared<'a> {
             problems.push(Problem::at(entry.key_place, message).suggest(&entry.key, KEYS));
         }
         if let Some(node) = node.get("env").filter(|_| env.is_none()) {
-            let message = format!(
-                "expected the name of a variable of the environment, found {}",
-                node.found()
-            );
+            let message =
+                format!("expected the name of an environment variable, found {}", node.found());
             problems.push(Problem::at(node.place(), message));
         }
         if let (Some(word), None) = (word, kind)
             && let Some(node) = node.get("type")
         {
-            let problem =
-                Problem::at(node.place(), format!("no type of a variable is named `{word}`"));
+            let problem = Problem::at(node.place(), format!("`{word}` is not a type of variable"));
             problems.push(problem.suggest(word, KINDS.iter().map(|(_, name, _)| *name)));
         }
         let secret = node.get("secret");
@@ -209,13 +207,13 @@ impl<'a> Declared<'a> {
         let default = node.get("default");
         let kind = kind.or_else(|| default.map(|default| Kind::of(&default.to_json())));
         let kind = kind.unwrap_or(Kind::Text);
-        // What the environment says in words may be a password; a number or a rate is none.
+        // Text from the environment may be a password; a number or a rate is not.
         let is_secret = is_secret.unwrap_or(env.is_some() && kind == Kind::Text);
         Some(Declared { node, env, kind, default, is_secret })
     }
 
-    /// Its value, and where that is from; `set` is what the command line says. `None`: it has none, or one
-    /// of another type, which is told.
+    /// Its value, and where that comes from; `set` is the value from the command line. `None` if it has none,
+    /// or one of the wrong type, which is reported.
     pub(super) fn value(
         &self,
         name: &str,
@@ -236,9 +234,12 @@ impl<'a> Declared<'a> {
         let Some((value, origin)) = found else {
             let (message, help) = match self.env {
                 Some(env) => (
-                    format!("variable `{name}` has no value: the environment has no `{env}`"),
                     format!(
-                        "set {env}, in a file for `--env-file` too, or give `--set {name}=…` or a `default`"
+                        "variable `{name}` has no value: environment variable `{env}` is not set"
+                    ),
+                    format!(
+                        "set {env}, in the environment or a file for `--env-file`, or give \
+                         `--set {name}=…` or a `default`"
                     ),
                 ),
                 None => (
@@ -254,7 +255,7 @@ impl<'a> Declared<'a> {
             Some(value) => Some((value, origin)),
             None => {
                 let message = format!(
-                    "variable `{name}` wants {}, found `{shown}` from {origin}",
+                    "variable `{name}` requires {}, found `{shown}` from {origin}",
                     self.kind.wanted()
                 );
                 problems.push(Problem::at(self.node.place(), message));
@@ -267,7 +268,7 @@ impl<'a> Declared<'a> {
         self.kind
     }
 
-    /// The expression that stands for its value where that may not be shown.
+    /// The expression that replaces its value if that must not be shown.
     pub(super) fn shown(&self, value: &serde_json::Value, origin: &Origin) -> String {
         match (self.env, origin) {
             (Some(env), Origin::Environment(_) | Origin::EnvFile(..)) => match self.kind {
@@ -281,7 +282,7 @@ impl<'a> Declared<'a> {
     }
 }
 
-/// A secret of the same form, so that expressions that look into it find something.
+/// A secret with the same structure, so that expressions that look into it find something.
 fn masked(value: &serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Array(items) => items.iter().map(masked).collect(),
@@ -297,7 +298,7 @@ fn text(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Has the texts of a secret be shown nowhere.
+/// Marks the texts within a secret as secret.
 pub(super) fn hide(value: &serde_json::Value, secrets: &Secrets) {
     match value {
         serde_json::Value::String(text) => secrets.add(text),
@@ -319,7 +320,7 @@ impl Variable {
         Variable { name: name.to_owned(), kind, value: Some(value), origin }
     }
 
-    /// Its value on one line, or what stands for a secret.
+    /// Its value on one line, or a placeholder for a secret.
     pub(crate) fn shown(&self) -> String {
         self.value.as_ref().map_or_else(|| MASK.to_owned(), text)
     }

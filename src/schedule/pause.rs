@@ -1,4 +1,4 @@
-//! Pauses of a user between two requests: how long they are, and what a file says about it.
+//! Pauses of a user between two requests: their length, and how files describe it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,16 +15,16 @@ use crate::units::{Range, Span, one_key};
 
 /// The length of a pause: always the same, or drawn anew for each.
 ///
-/// Written `1s`, `1s..5s`, or as a map of one key such as `{lognormal: {median: 2s, p99: 20s}}`.
+/// Written `1s`, `1s..5s`, or as a map with one key such as `{lognormal: {median: 2s, p99: 20s}}`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pause {
     /// Always the same.
     Constant(Duration),
     /// Uniformly distributed between the two.
     Uniform {
-        /// The shortest.
+        /// The shortest pause.
         min: Duration,
-        /// The longest.
+        /// The longest pause.
         max: Duration,
     },
     /// Exponentially distributed, by its mean.
@@ -42,7 +42,7 @@ impl Pause {
     /// No pause.
     pub const NONE: Pause = Pause::Constant(Duration::ZERO);
 
-    /// Whether there is none.
+    /// Whether there is no pause.
     pub fn is_none(&self) -> bool {
         *self == Pause::NONE
     }
@@ -59,7 +59,7 @@ impl Pause {
         }
     }
 
-    /// No pause is shorter.
+    /// The minimum length.
     pub fn least(&self) -> Duration {
         match *self {
             Pause::Constant(time) => time,
@@ -68,8 +68,7 @@ impl Pause {
         }
     }
 
-    /// The length of one pause, at most [`Span::MAX`]. `rng` is asked for only where there is
-    /// something to draw.
+    /// The length of one pause, at most [`Span::MAX`]. `rng` is called only if the length is random.
     pub(crate) fn draw<R: Rng>(&self, rng: impl FnOnce() -> R) -> Duration {
         match *self {
             Pause::Constant(time) => time,

@@ -1,4 +1,4 @@
-//! When requests came, as the Flow's own log has it.
+//! When requests arrived, according to the Flow's own log.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::record::Histogram;
 
-/// A line of the log, as far as it is looked at.
+/// The part of a log line that is used.
 #[derive(Deserialize)]
 struct Line {
     arrival_ns: u64,
 }
 
-/// Instants of arrival in ns, ascending.
+/// Arrival times in ns, ascending.
 pub(super) fn read(log: &Path) -> std::io::Result<Vec<u64>> {
     let lines = BufReader::new(std::fs::File::open(log)?).lines();
     let mut arrivals = Vec::new();
@@ -25,12 +25,12 @@ pub(super) fn read(log: &Path) -> std::io::Result<Vec<u64>> {
     Ok(arrivals)
 }
 
-/// How late each of an even row of arrivals came, reckoned from the quickest: the way to the Flow is
-/// no fault of the schedule.
+/// How late each of a series of evenly spaced arrivals came, relative to the earliest: the transit
+/// time to the Flow is not the schedule's fault.
 pub(super) fn lateness(arrivals: &[u64], per_s: f64) -> Histogram {
     let mut lateness = Histogram::new();
     let Some(first) = arrivals.first() else { return lateness };
-    // Relative to the first, so that the numbers keep their last digits.
+    // Relative to the first, to keep precision.
     let off = |(index, at): (usize, &u64)| (at - first) as f64 - index as f64 * 1e9 / per_s;
     let offs: Vec<f64> = arrivals.iter().enumerate().map(off).collect();
     let quickest = offs.iter().copied().fold(f64::INFINITY, f64::min);
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn lateness_is_reckoned_from_the_quickest() {
-        // The third is the quickest; the first came 20 µs later than it should, the last 300 µs.
+        // The third is the earliest; the first came 20 µs later than it should, the last 300 µs.
         let us = [20, 1_050, 2_000, 3_300].map(|us| us * 1_000);
         let late = lateness(&us, 1000.0);
         assert_eq!(late.min(), Some(Duration::ZERO));

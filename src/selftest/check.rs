@@ -1,4 +1,4 @@
-//! Checks: what is run, and what must come of it.
+//! Checks: what is run, and the expected results.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use super::{arrivals, law};
 use crate::record::reason::Reason;
 use crate::record::summary::ms;
 
-/// One thing that must be so.
+/// A property that must hold.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// In words.
+    /// Description of the property.
     pub name: String,
-    /// Whether it is.
+    /// Whether it holds.
     pub passed: bool,
     /// The figures it was judged by.
     pub measures: Vec<Measure>,
-    /// What else speaks against it.
+    /// Other reasons why it fails.
     pub problems: Vec<String>,
 }
 
-/// A figure, and what it must be.
+/// A figure and its expected value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measure {
-    /// Of what.
+    /// What the figure is.
     pub what: String,
     /// `ms`, `share` or `count`.
     pub unit: &'static str,
-    /// What was measured.
+    /// The measured value.
     pub found: f64,
-    /// What theory says.
+    /// The theoretical value.
     pub expected: f64,
-    /// How far off it may be.
+    /// Allowed deviation.
     pub tolerance: f64,
-    /// Whether it is no further off.
+    /// Whether the deviation is allowed.
     pub passed: bool,
 }
 
@@ -51,7 +51,7 @@ impl Check {
 }
 
 impl Measure {
-    /// Off by no more than a share of what is expected and a fixed part.
+    /// Allows a deviation of a share of the expected value plus a fixed part.
     pub(super) fn within(
         what: impl Into<String>,
         unit: &'static str,
@@ -84,7 +84,7 @@ pub(super) struct Planned {
 
 impl Planned {
     pub(super) fn judge(&self, ran: &Ran) -> Check {
-        // The fault of nobody but the Flow, if it is one: the run itself has to be in order.
+        // Any deviation must come from the Flow alone: the run itself has to be valid.
         let mut problems: Vec<String> =
             ran.summary.validity.reasons.iter().map(Reason::to_string).collect();
         problems.extend(law::unaccounted(&ran.summary.requests));
@@ -95,8 +95,8 @@ impl Planned {
     }
 }
 
-/// Seeds are fixed, so that a machine in order passes every time: queues of this length stray from
-/// their theory by some percent of their own accord. The fixed part is the way to the Flow and back.
+/// Seeds are fixed, so that a machine in order passes every time: queues of this length naturally
+/// deviate from theory by a few percent. The fixed part covers the round trip to the Flow.
 pub(super) const PLANNED: [Planned; 5] = [
     Planned {
         name: "a freeze of 1 s in every 10 s shows in all percentiles it reaches",
@@ -112,7 +112,7 @@ scenarios: [{name: freeze, load: {rate: 1000/s, duration: 20s}}]
                 .chain([("largest", 1.0, times.max)])
                 .map(|(what, quantile, found)| {
                     let expected = ms(law::frozen(quantile, freeze, period));
-                    // What piled up comes back at once, and takes a moment.
+                    // The backlog is answered all at once, which takes a moment.
                     Measure::within(what, "ms", found.unwrap_or(0.0), expected, 0.02, 20.0)
                 })
                 .collect()
@@ -164,7 +164,7 @@ scenarios: [{name: md1, load: {rate: 800/s, arrivals: poisson, duration: 15s}, w
         },
     },
     Planned {
-        name: "the Flow sees the arrivals that were asked for (Poisson)",
+        name: "the Flow sees the requested arrivals (Poisson)",
         suite: "
 flows: {f: {embedded: {protocols: [grpc], log: $LOG, executors: [{name: echo}]}}}
 scenarios: [{name: arrivals, load: {rate: 500/s, arrivals: poisson, duration: 8s}, warmup: 500ms}]

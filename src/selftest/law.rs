@@ -1,42 +1,42 @@
-//! What must come out, by arithmetic.
+//! Expected results, by arithmetic.
 
 use std::time::Duration;
 
 use crate::record::summary::Requests;
 
-/// Arrivals that began or were dropped: all of them.
+/// Arrivals that were sent or dropped: all of them.
 pub fn begun(requests: &Requests) -> u64 {
     requests.sent + requests.dropped
 }
 
-/// Requests that ended, well or not, or were given up: all that were sent.
+/// Requests that ended, successfully or not, or were abandoned: all that were sent.
 pub fn ended(requests: &Requests) -> u64 {
     let Requests { ok, response_errors, transport_errors, timeouts, abandoned, unknown, .. } =
         *requests;
     ok + response_errors + transport_errors + timeouts + abandoned + unknown
 }
 
-/// What does not add up among counts; `None` when all does.
+/// What does not add up among counts; `None` if everything does.
 pub fn unaccounted(requests: &Requests) -> Option<String> {
     let Requests { arrivals, sent, .. } = *requests;
     let (begun, ended) = (begun(requests), ended(requests));
     if begun != arrivals {
-        return Some(format!("{arrivals} arrivals, but {begun} sent and dropped"));
+        return Some(format!("{arrivals} arrivals, but {begun} sent or dropped"));
     }
-    (ended != sent).then(|| format!("{sent} sent, but {ended} ended and abandoned"))
+    (ended != sent).then(|| format!("{sent} sent, but {ended} ended or abandoned"))
 }
 
-/// The response time that this share of evenly spaced requests does not exceed when the Flow stands
-/// still for `freeze` in every `period`, and takes no time otherwise.
+/// The response time that this share of evenly spaced requests does not exceed if the Flow freezes
+/// for `freeze` in every `period`, and otherwise takes no time.
 ///
-/// The share `freeze / period` of them waits evenly between 0 and `freeze`.
+/// A share `freeze / period` of them waits, uniformly distributed between 0 and `freeze`.
 pub fn frozen(quantile: f64, freeze: Duration, period: Duration) -> Duration {
     let share = freeze.div_duration_f64(period);
     freeze.mul_f64((1.0 - (1.0 - quantile) / share).max(0.0))
 }
 
-/// The Kolmogorov–Smirnov distance of gaps from an exponential law of mean 1, that is of arrivals
-/// from a Poisson process.
+/// The Kolmogorov–Smirnov distance of gaps from an exponential distribution with mean 1, that is,
+/// of arrivals from a Poisson process.
 pub fn distance_from_exponential(mut gaps: Vec<f64>) -> f64 {
     gaps.sort_by(f64::total_cmp);
     let count = gaps.len() as f64;
@@ -47,7 +47,8 @@ pub fn distance_from_exponential(mut gaps: Vec<f64>) -> f64 {
     gaps.iter().enumerate().map(distance).fold(0.0, f64::max)
 }
 
-/// The distance that one in a hundred samples of `count` gaps exceeds although the law holds.
+/// The distance that one in a hundred samples of `count` gaps exceeds even if the distribution is
+/// right.
 pub fn distance_allowed(count: usize) -> f64 {
     1.63 / (count as f64).sqrt()
 }
@@ -84,8 +85,8 @@ mod tests {
         };
         assert_eq!(unaccounted(&whole), None);
         let lost = Requests { dropped: 1, ..whole };
-        assert_eq!(unaccounted(&lost).as_deref(), Some("10 arrivals, but 9 sent and dropped"));
+        assert_eq!(unaccounted(&lost).as_deref(), Some("10 arrivals, but 9 sent or dropped"));
         let twice = Requests { timeouts: 1, ..whole };
-        assert_eq!(unaccounted(&twice).as_deref(), Some("8 sent, but 9 ended and abandoned"));
+        assert_eq!(unaccounted(&twice).as_deref(), Some("8 sent, but 9 ended or abandoned"));
     }
 }

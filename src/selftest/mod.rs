@@ -1,9 +1,9 @@
-//! How far this machine and we can be trusted: loads whose figures are known beforehand, run as a
-//! user's are, against a Flow inside this process.
+//! How far this machine and flowbench can be trusted: loads with known results, run as a user would run them, against
+//! a Flow inside this process.
 //!
-//! Each check is a suite of one scenario that goes the whole way, from its text to its summary, and
-//! asks theory or the Flow's own log what must have come out. What checks compare is in [`law`]; the
-//! tests use it too, in simulated time, where numbers are exact.
+//! Each check is a suite of one scenario that goes all the way from its text to its summary, and compares the result
+//! with theory or the Flow's own log. The expected results are in [`law`]; the tests use it too, in simulated time,
+//! where numbers are exact.
 
 mod arrivals;
 mod check;
@@ -27,23 +27,22 @@ use suite::{Bench, Ran};
 /// The schema of [`Report`].
 pub(crate) const SCHEMA: &str = "flowbench.selftest/1";
 
-/// What came of a self-test.
+/// The result of a self-test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// `SCHEMA`.
     pub schema: &'static str,
     /// Whether all checks passed and there is a rate that can be trusted.
     pub passed: bool,
-    /// The highest rate that was tried and can be trusted, in requests per second; null when none
-    /// can.
+    /// The highest tried rate that can be trusted, in requests per second; null if none can.
     pub trusted_per_s: Option<f64>,
-    /// How long it took.
+    /// How long it took, in seconds.
     pub duration_s: f64,
-    /// Where.
+    /// Where it ran.
     pub environment: Environment,
-    /// What must come out, and what did.
+    /// The checks and their results.
     pub checks: Vec<Check>,
-    /// The rates that were tried, in their order.
+    /// The rates that were tried, in order.
     pub(crate) rates: Vec<TriedRate>,
 }
 
@@ -55,17 +54,17 @@ pub struct TriedRate {
     pub rate_per_s: f64,
     /// Whether all of them were sent on time and answered.
     pub trusted: bool,
-    /// How late requests came to the Flow, measured by its own clock from the quickest one: p50.
+    /// How late requests arrived at the Flow by its own clock, relative to the earliest: p50.
     pub late_p50_ms: Option<f64>,
     /// The same: p99.
     pub late_p99_ms: Option<f64>,
     /// Response time: p99.
     pub response_p99_ms: Option<f64>,
-    /// What speaks against it.
+    /// Reasons why it cannot be trusted.
     pub reasons: Vec<String>,
 }
 
-/// What is told while it goes on.
+/// Progress events of a self-test.
 #[derive(Clone, Copy, Debug)]
 pub enum Told<'a> {
     /// A check begins.
@@ -76,37 +75,36 @@ pub enum Told<'a> {
     Tried(&'a TriedRate),
 }
 
-/// Why a self-test did not come to its end.
+/// Why a self-test did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum SelftestError {
-    /// Somebody ended it.
+    /// It was interrupted.
     #[error("interrupted")]
     Interrupted,
-    /// No place for suites and logs, or none of our own threads.
+    /// There is no folder for suites and logs, or a thread of ours failed.
     #[error("could not use a temporary folder")]
     Io(#[from] std::io::Error),
     /// A Flow or a client could not be started.
     #[error("could not run `{check}`: {reason}")]
     Run {
-        /// Which check.
+        /// Name of the check.
         check: &'static str,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Rates that are tried, until one cannot be trusted: two or three for each power of ten, so that
-/// the last one is known within a factor of two and a half, and within one and a half after one more.
+/// Rates to try until one cannot be trusted: two or three per power of ten, so that the last trusted one is known
+/// within a factor of two and a half, and within one and a half after one more trial.
 const RATES: [u32; 7] = [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
 
-/// How late the hundredth request may come to the Flow: what a user cannot notice, and what is no
-/// more than a tenth of a latency of 10 ms.
+/// Maximum p99 of the lateness at the Flow: unnoticeable to a user, and at most a tenth of a latency of 10 ms.
 const LATE_MAX: Duration = Duration::from_millis(1);
 
-/// Runs all checks, which takes less than two minutes, and tells how it goes.
+/// Runs all checks, which takes less than two minutes, and reports progress.
 ///
 /// # Errors
-/// When it was interrupted, or could not be run. A check that does not pass is no error.
+/// If it was interrupted, or could not be run. A failed check is not an error.
 pub async fn run(
     stop: &Stop,
     tell: &mut (dyn FnMut(Told<'_>) + Send),
@@ -136,19 +134,19 @@ pub async fn run(
             break;
         }
     }
-    // One more between the last that can be trusted and the first that cannot.
+    // One more between the last rate that can be trusted and the first that cannot.
     if let [.., good, bad] = rates.as_slice()
         && !bad.trusted
     {
         let between = (good.rate_per_s * bad.rate_per_s).sqrt();
-        // Two digits, so that nobody takes it for more exact than it is.
+        // Two digits, so that nobody takes it for more precise than it is.
         let unit = 10f64.powf(between.log10().floor() - 1.0);
         let tried = try_rate(&mut bench, ((between / unit).round() * unit) as u32).await?;
         tell(Told::Tried(&tried));
         rates.push(tried);
     }
 
-    // A rate that was too much is told as that; what counts is that the others obey the law.
+    // An excessive rate is reported as such; Little's law must hold at the other rates.
     let (laws, at_rates) = bench.ran().split_at(laws);
     let at_rates =
         at_rates.iter().zip(&rates).filter(|(_, tried)| tried.trusted).map(|(ran, _)| ran);
@@ -173,7 +171,7 @@ pub async fn run(
 
 async fn try_rate(bench: &mut Bench, rate: u32) -> Result<TriedRate, SelftestError> {
     let text = "x".repeat(1000);
-    // The warmup is a whole number of arrivals, so it and the load are one even row.
+    // The warmup is a whole number of arrivals, so that warmup and load form one evenly spaced series.
     let suite = format!(
         "flows: {{f: {{embedded: {{protocols: [grpc], log: $LOG, executors: [{{name: echo}}]}}}}}}
 scenarios: [{{name: rate, documents: {{text: {text}}}, request_size: 1, warmup: 500ms,
@@ -186,16 +184,14 @@ scenarios: [{{name: rate, documents: {{text: {text}}}, request_size: 1, warmup: 
     let mut reasons: Vec<String> = summary.validity.reasons.iter().map(Reason::to_string).collect();
     let Requests { arrivals, ok, .. } = summary.requests;
     if ok != arrivals {
-        reasons.push(format!("only {ok} of {arrivals} requests were answered"));
+        reasons.push(format!("only {ok} of {arrivals} requests succeeded"));
     }
     if ran.arrivals.len() as u64 != summary.requests.sent {
         let seen = ran.arrivals.len();
         reasons.push(format!("the Flow saw {seen} of {} requests", summary.requests.sent));
     }
     if let Some(late) = at(0.99).filter(|late| *late > LATE_MAX) {
-        reasons.push(format!(
-            "p99 of the lateness at the Flow is {late:.1?}, allowed are {LATE_MAX:?}"
-        ));
+        reasons.push(format!("p99 lateness at the Flow is {late:.1?} (limit {LATE_MAX:?})"));
     }
     let ms = crate::record::summary::ms;
     Ok(TriedRate {
@@ -222,14 +218,9 @@ fn conservation(ran: &[Ran]) -> Check {
         ]
     });
     let [arrivals, begun, sent, ended] = total;
-    measures.push(Measure::exact(
-        "sent and dropped of all that was planned",
-        "count",
-        begun,
-        arrivals,
-    ));
-    measures.push(Measure::exact("ended or abandoned of all that was sent", "count", ended, sent));
-    // Faults of opposite sign must not cancel out.
+    measures.push(Measure::exact("sent or dropped, of all planned", "count", begun, arrivals));
+    measures.push(Measure::exact("ended or abandoned, of all sent", "count", ended, sent));
+    // Errors of opposite sign must not cancel out.
     let unbalanced = ran.iter().filter(|ran| law::unaccounted(&ran.summary.requests).is_some());
     measures.push(Measure::exact(
         "scenarios that do not add up",
@@ -240,7 +231,7 @@ fn conservation(ran: &[Ran]) -> Check {
     Check::new("no request is lost or counted twice", measures, Vec::new())
 }
 
-/// Whether the requests in flight are throughput times time, in every one of these scenarios.
+/// Whether requests in flight equal throughput times time in each of these scenarios.
 fn little<'a>(ran: impl Iterator<Item = &'a Ran>) -> Check {
     let measures = ran.map(|ran| {
         let in_flight = ran.summary.client.in_flight;

@@ -1,5 +1,5 @@
-//! One worker's load on any way to call a Flow, without files and threads: for what cannot be written
-//! down in a suite, such as a send path that sleeps, and for simulated time.
+//! One worker's load on any way to call a Flow, without files and threads: for cases that cannot be expressed in a
+//! suite, such as a send path that sleeps, and for simulated time.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use crate::units::Part;
 pub struct Rig {
     /// When requests are due.
     pub due: DueTimes,
-    /// So many clients instead of the schedule.
+    /// A number of clients, instead of the schedule.
     pub clients: Option<usize>,
-    /// No more requests of clients than these.
+    /// Maximum number of requests of clients.
     pub requests: u64,
-    /// The time before that, in which nothing counts.
+    /// The warmup before the load, which is not measured.
     pub warmup: Duration,
-    /// How long.
+    /// Length of the load.
     pub duration: Duration,
-    /// An arrival past it is dropped.
+    /// Arrivals beyond it are dropped.
     pub max_in_flight: usize,
     /// How long requests in flight may take to finish.
     pub grace: Duration,
-    /// What ends it early.
+    /// Ends it early.
     pub stop: Stop,
 }
 
 /// Random arrivals are the same each time.
 const SEED: u64 = 1;
 
-/// What is handed over and not merged yet: a second's worth each.
+/// Deltas handed over but not merged yet: a second's worth each.
 const DELTAS_WAITING: usize = 16;
 
 impl Rig {
@@ -58,7 +58,7 @@ impl Rig {
         }
     }
 
-    /// Carries it out and gives what was measured.
+    /// Runs the load and returns what was measured.
     pub async fn run(
         self,
         mut clock: impl Clock,

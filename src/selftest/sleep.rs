@@ -1,4 +1,4 @@
-//! A fault of our own, made on purpose: it must be blamed on ourselves and not on the Flow.
+//! A deliberate fault on our side: it must be blamed on flowbench, not on the Flow.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "a send path that sleeps is our own fault";
 
 const SLEEP: Duration = Duration::from_millis(50);
 
-/// A way to the Flow that sleeps before it sends, and keeps the thread while it does.
+/// A client that sleeps before it sends, and blocks the thread meanwhile.
 #[derive(Clone)]
 struct Sleepy<C>(C);
 
@@ -39,7 +39,7 @@ pub(super) async fn check(stop: &Stop) -> Result<Check, SelftestError> {
         Flow::start(FlowConfig::default()).await.map_err(|error| failed(error.to_string()))?;
     let target = flow.target(Protocol::Grpc).cloned();
     let target = target.ok_or_else(|| failed("the Flow offers no gRPC".into()))?;
-    // A thread of its own, as every worker has.
+    // On a separate thread, like every worker.
     let stopped = stop.clone();
     let sent = tokio::task::spawn_blocking(move || send(ClientConfig::new(target), stopped)).await;
     flow.stop().await;
@@ -81,7 +81,14 @@ fn judge(recording: &Recording) -> Check {
     let half = |histogram: &Histogram| ms(histogram.quantile(0.5).unwrap_or_default());
     let slept = ms(SLEEP);
     let measures = vec![
-        Measure::within("lag of our own, p50", "ms", half(&totals.pacer), slept, 0.1, 1.0),
+        Measure::within(
+            "send delay of the load generator, p50",
+            "ms",
+            half(&totals.pacer),
+            slept,
+            0.1,
+            1.0,
+        ),
         Measure::within("held back by the Flow, p50", "ms", half(&totals.held), 0.0, 0.0, 5.0),
         Measure::within(
             "service time of the Flow, p50",
@@ -96,7 +103,9 @@ fn judge(recording: &Recording) -> Check {
         validity::reasons(recording, Circumstances { open: true, ..Circumstances::default() });
     let mut problems = Vec::new();
     if !reasons.iter().any(|reason| reason.code == Code::GeneratorBehind) {
-        problems.push(format!("the run does not say that the generator was late: {reasons:?}"));
+        problems.push(format!(
+            "the run does not report that the load generator fell behind: {reasons:?}"
+        ));
     }
     problems.extend(law::unaccounted(&Requests::new(totals)));
     Check::new(NAME, measures, problems)

@@ -1,4 +1,4 @@
-//! Suites run as a user's are: read from a file, planned, carried out, summed up.
+//! Runs suites as a user would: read from a file, planned, run and summarized.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub(super) struct Bench {
 pub(super) struct Ran {
     /// The scenario's summary.
     pub(super) summary: ScenarioSummary,
-    /// When the measured requests came, by the Flow's clock, in ns, ascending. Empty where the Flow
+    /// When the measured requests arrived, by the Flow's clock, in ns, ascending. Empty if the Flow
     /// keeps no log.
     pub(super) arrivals: Vec<u64>,
 }
@@ -37,7 +37,7 @@ impl Bench {
         Ok(Bench { folder: tempfile::tempdir()?, stop, ran: Vec::new() })
     }
 
-    /// All that were run.
+    /// All suites that were run.
     pub(super) fn ran(&self) -> &[Ran] {
         &self.ran
     }
@@ -51,7 +51,7 @@ impl Bench {
         let failed = |reason: String| SelftestError::Run { check, reason };
         let (path, log) = (self.path("suite.yaml"), self.path("arrivals.jsonl"));
         let logs = suite.contains("$LOG");
-        // JSON's strings are YAML's.
+        // JSON strings are valid YAML strings.
         let quoted = serde_json::to_string(&log).map_err(std::io::Error::from)?;
         std::fs::write(&path, suite.replace("$LOG", &quoted))?;
         let suite = scenario::load(&path, &scenario::Options::default());
@@ -68,7 +68,7 @@ impl Bench {
             return Err(failed(summary.end.message.unwrap_or_default()));
         }
         let mut arrivals = if logs { arrivals::read(&log)? } else { Vec::new() };
-        // Those of the warmup came before.
+        // Those of the warmup came first.
         let warmup = arrivals.len().saturating_sub(summary.requests.sent as usize);
         arrivals.drain(..warmup);
         let ran = Ran { summary, arrivals };

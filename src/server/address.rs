@@ -1,17 +1,17 @@
-//! Where metrics are.
+//! Addresses of metrics.
 
 use std::fmt;
 use std::str::FromStr;
 
 use http::Uri;
 
-/// The address of metrics, or of a Prometheus server: `http://127.0.0.1:9090/metrics`.
+/// The address of a metrics page, or of a Prometheus server: `http://127.0.0.1:9090/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     uri: Uri,
 }
 
-/// Why a text is no such address.
+/// Why a text is not such an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected an address such as `http://127.0.0.1:9090/metrics`, found `{found}`")]
 pub struct AddressError {
@@ -20,12 +20,12 @@ pub struct AddressError {
 }
 
 impl Address {
-    /// The whole of it for a page of metrics: `/metrics` where it has no path.
+    /// The full URL of a metrics page: with `/metrics` if it has no path.
     pub(super) fn of_metrics(&self) -> String {
         self.with("/metrics")
     }
 
-    /// The whole of a query to a Prometheus server.
+    /// The full URL of a query to a Prometheus server.
     pub(super) fn of_query(&self, query: &str) -> String {
         use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
         let base = self.with("");
@@ -37,7 +37,7 @@ impl Address {
     pub(super) fn host(&self) -> String {
         let authority =
             self.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        // Names and passwords are nobody's business.
+        // Names and passwords must not be shown.
         authority.rsplit('@').next().unwrap_or_default().to_owned()
     }
 
@@ -61,7 +61,7 @@ impl FromStr for Address {
         let uri = text.parse::<Uri>().ok().filter(|uri| {
             let has_host = uri.host().is_some_and(|host| !host.is_empty());
             let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
-            // The library takes `host:` and `host:port` for ports.
+            // The library accepts `host:` and `host:port` without a valid port.
             let has_port = port.is_none()
                 || uri.port_u16().is_some()
                 || uri.host().is_some_and(|host| host.ends_with(']'));

@@ -1,4 +1,4 @@
-//! From readings to the figures of each place.
+//! Computes the figures of each place from readings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +6,13 @@ use super::readings::{Counts, Kind, Place, Point, Quantity, Readings, Series, St
 use super::summary::{FigureSummary, PlaceKind, PlaceSummary};
 use crate::metric::Figure;
 
-/// Places that are told: of a Flow with more, the replicas are left out first.
+/// Maximum number of places reported: if a Flow has more, its replicas are omitted first.
 const PLACES_MAX: usize = 64;
 
 /// A last stretch shorter than this share of the others is noise.
 const STRETCH_MIN: f64 = 0.5;
 
-/// The figures of all places from an instant on, and the ends of the stretches that their values are of.
+/// The figures of all places from an instant on, and the ends of the stretches that their values cover.
 pub(super) fn places(readings: &Readings, from_s: f64) -> (Vec<u64>, Vec<PlaceSummary>) {
     let cut: Vec<Cut<'_>> = readings
         .series
@@ -49,7 +49,7 @@ pub(super) fn places(readings: &Readings, from_s: f64) -> (Vec<u64>, Vec<PlaceSu
     (ticks.into_iter().map(u64::from).collect(), places)
 }
 
-/// The part of a series that is looked at.
+/// The selected part of a series.
 struct Cut<'a> {
     series: &'a Series,
     points: &'a [Point],
@@ -74,7 +74,7 @@ fn place(place: &Place, all: &[&Cut<'_>], ticks: &[u32], over_time: bool) -> Pla
         let so_far = by_tick.remove(&step.tick);
         by_tick.insert(step.tick, so_far.map_or(step, |so_far| so_far.and(&step)));
     }
-    // Of several, the time is that in which any of them was there.
+    // For several series, the time in which any of them was present.
     let starts = all.iter().map(|cut| cut.points[0].at_s);
     let ends = all.iter().map(|cut| cut.points[cut.points.len() - 1].at_s);
     let seconds = ends.fold(f64::NEG_INFINITY, f64::max) - starts.fold(f64::INFINITY, f64::min);
@@ -113,7 +113,7 @@ fn place(place: &Place, all: &[&Cut<'_>], ticks: &[u32], over_time: bool) -> Pla
     }
 }
 
-/// Whether a figure is that of an instant, and not of the time since the last.
+/// Whether a figure is a level at an instant, not a change since the last one.
 fn is_level(figure: Figure, counts: &Counts) -> bool {
     match figure {
         Figure::Pending => counts.get(Quantity::Pending).is_some(),
@@ -151,7 +151,7 @@ fn value(figure: Figure, step: &Step) -> Option<f64> {
     }
 }
 
-/// Six digits: more were not measured.
+/// Six significant digits: more were not measured.
 fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::server::readings::Page;
 
-    /// A replica that is done with `count` requests in `seconds` of its time.
+    /// A replica that has finished `count` requests, which took it `seconds` in total.
     fn pod(name: &str, count: f64, seconds: f64) -> (Place, Counts) {
         let mut counts = Counts::default();
         counts.set(Quantity::Receiving, count);
@@ -197,7 +197,7 @@ mod tests {
         assert!(all[0].pending_by_littles_law);
         assert_eq!(all[0].figures[&Figure::Rate].values, [Some(40.0); 4]);
         assert!(all[1].figures[&Figure::Rate].values.is_empty());
-        // The last two seconds alone.
+        // Only the last two seconds.
         let (ticks, all) = places(&readings, 3.0);
         assert_eq!((ticks, all[0].value(Figure::Rate)), (vec![3, 4], Some(40.0)));
     }

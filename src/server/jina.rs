@@ -1,41 +1,41 @@
-//! Jina's names for what a pod counts, in its three families (receiving, sending and processing requests),
-//! as a Summary of prometheus_client or as a histogram of OpenTelemetry.
+//! Jina's names for the metrics of a pod, in three families (receiving, sending and processing requests), as a
+//! Summary of prometheus_client or a histogram of OpenTelemetry.
 
 use super::readings::{Counts, Page, Place, Quantity};
 use super::text::{Line, Sample, lines};
 
-/// A name without what says which of its values it is, and the quantities of its sum and its count.
+/// Base name of a metric, and the quantities of its sum and its count.
 const SUMMARIES: [(&str, Quantity, Option<Quantity>); 6] = [
     ("receiving_request_seconds", Quantity::ReceivingSeconds, Some(Quantity::Receiving)),
     ("process_request_seconds", Quantity::ProcessSeconds, Some(Quantity::Process)),
     ("sending_request_seconds", Quantity::SendingSeconds, Some(Quantity::Sending)),
     ("received_request_bytes", Quantity::BytesIn, None),
     ("sent_response_bytes", Quantity::BytesOut, None),
-    // Before it was given its name above, beside which newer releases keep it.
+    // The former name of `received_request_bytes`, which newer releases still export as well.
     ("request_size_bytes", Quantity::OldBytesIn, None),
 ];
 
-/// The same of single values.
+/// The same for single values.
 const SINGLE: [(&str, Quantity); 3] = [
     ("number_of_pending_requests", Quantity::Pending),
     ("failed_requests", Quantity::Failed),
     ("document_processed", Quantity::Documents),
 ];
 
-/// What prometheus_client and other libraries tell of their own process.
+/// Metrics that prometheus_client and other libraries export about their own process.
 const OF_PROCESS: [(&str, Quantity); 3] = [
     ("process_cpu_seconds_total", Quantity::CpuSeconds),
     ("process_resident_memory_bytes", Quantity::Memory),
     ("process_threads", Quantity::Threads),
 ];
 
-/// Units that OpenTelemetry's exporters write after a name.
+/// Units that OpenTelemetry's exporters append to a name.
 const UNITS: [&str; 5] = ["_s", "_seconds", "_By", "_bytes", "_requests"];
 
-/// Places of one address: a pod has one, and a server that speaks for many has some.
+/// Maximum number of places per address: a pod has one, a server for several pods has a few.
 const PLACES_MAX: usize = 128;
 
-/// Reads a page. `also`: names of further metrics. `host`: whose page it is, for what names no pod.
+/// Reads a page. `also`: names of further metrics. `host`: owner of the page, for metrics that name no pod.
 pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
     let mut found = Page::default();
     let mut of_process = Counts::default();
@@ -88,7 +88,7 @@ pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
     found
 }
 
-/// All values of one name are added up: what is asked for is a figure and not a table.
+/// All values of the same name are added up: the result is a figure, not a table.
 fn named(all: &mut Vec<(String, f64, bool)>, sample: &Sample<'_>, counters: &[&str]) {
     match all.iter_mut().find(|(known, ..)| known == sample.name) {
         Some((_, value, _)) => *value += sample.value,
@@ -104,7 +104,7 @@ fn named(all: &mut Vec<(String, f64, bool)>, sample: &Sample<'_>, counters: &[&s
     }
 }
 
-/// What a value is of, by its name.
+/// The quantity of a value, from its name.
 fn quantity(name: &str) -> Option<Quantity> {
     let name = name.strip_prefix("jina_")?;
     let is_end = |rest: &str, end: &str| {
@@ -125,7 +125,7 @@ fn quantity(name: &str) -> Option<Quantity> {
     })
 }
 
-/// Which pod a value is of: `encoder/rep-0` is a replica of `encoder`.
+/// The pod a value belongs to: `encoder/rep-0` is a replica of `encoder`.
 fn place(sample: &Sample<'_>, host: &str) -> Place {
     let Some(name) = sample.label("runtime_name").filter(|name| !name.is_empty()) else {
         return Place::of_host(host);
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(page.named, named);
         let old = read("jina_request_size_bytes_sum{runtime_name=\"gateway\"} 10\n", &[], "h:1");
         assert_eq!(old.places[0].1.get(Quantity::BytesIn), Some(10.0));
-        // Of several pods on one page, nobody knows whose process it is.
+        // With several pods on one page, it is unknown whose process it is.
         let two = read(
             "jina_failed_requests_total{runtime_name=\"a\"} 1\njina_failed_requests_total{runtime_name=\"b\"} 1\n\
              process_cpu_seconds_total 7\n",

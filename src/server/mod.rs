@@ -1,8 +1,8 @@
-//! What a Flow tells of itself while it is under load: the metrics that its pods offer, queries to a
-//! Prometheus server that scrapes it, and the processes that a command started.
+//! Metrics of a Flow under load: those that its pods export, queries to a Prometheus server that scrapes it, and the
+//! processes that a command started.
 //!
-//! All of it is read on a thread of its own, which shares nothing with those that send. Whatever an address
-//! answers, or does not, is told and ends no load.
+//! All of it is read on a separate thread, which shares nothing with the sending threads. Failed readings are
+//! reported and never end a load.
 
 mod address;
 mod figures;
@@ -23,36 +23,36 @@ pub(crate) use watcher::Watcher;
 
 use crate::client::TlsOptions;
 
-/// What is read of a Flow while it is under load.
+/// What to read about a Flow while it is under load.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    /// Addresses of metrics.
+    /// Addresses of metrics pages.
     pub addresses: Vec<Address>,
-    /// Further metrics of these, by their names.
+    /// Names of further metrics on these pages.
     pub also: Vec<String>,
-    /// A server that scrapes already.
+    /// A Prometheus server that already scrapes the Flow.
     pub prometheus: Option<Prometheus>,
-    /// How the certificates of all these are verified.
+    /// How the certificates of all of them are verified.
     pub tls: TlsOptions,
 }
 
 /// Queries to a Prometheus server.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
-    /// Where it is.
+    /// Its address.
     pub url: Address,
-    /// By the names of what they give.
+    /// Name and query of each.
     pub queries: Vec<(String, String)>,
 }
 
 impl Watch {
-    /// The metrics and queries that have a name of their own.
+    /// Names of the additional metrics and queries.
     pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
         let queries = self.prometheus.iter().flat_map(|prometheus| &prometheus.queries);
         self.also.iter().map(String::as_str).chain(queries.map(|(name, _)| name.as_str()))
     }
 
-    /// Whether it is told to read anything.
+    /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.prometheus.is_none()
     }

@@ -1,4 +1,4 @@
-//! The processes of a command on this machine: processors, memory and threads, from `/proc`.
+//! The processes of a command on this machine: CPU, memory and threads, from `/proc`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use super::readings::{Counts, Quantity};
 
-/// The processes that a command started: those of its group, and all that they started.
+/// The processes that a command started: those of its group, and all their descendants.
 #[derive(Debug)]
 pub(super) struct Processes {
     group: i32,
-    /// Clock ticks that each process had used, by its id and when it began.
+    /// Clock ticks used by each process, by its id and start time.
     last: HashMap<(i32, u64), u64>,
     looked: Option<Instant>,
-    /// All together, with those of processes that have ended.
+    /// Total over all, including processes that have ended.
     cpu_s: f64,
 }
 
-/// One process, as `/proc/PID/stat` has it.
+/// One process, from `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     pid: i32,
@@ -34,7 +34,7 @@ impl Processes {
         Processes { group, last: HashMap::new(), looked: None, cpu_s: 0.0 }
     }
 
-    /// What they use now; `None` where nothing tells.
+    /// Their current usage; `None` if it is unknown.
     pub(super) fn look(&mut self) -> Option<Counts> {
         let all: Vec<Stat> = fs::read_dir("/proc")
             .ok()?
@@ -54,7 +54,7 @@ impl Processes {
         let mut busiest: f64 = 0.0;
         for process in &ours {
             let last = self.last.insert((process.pid, process.began), process.ticks);
-            // Of one that is new since the last look, all it used was since then.
+            // A process that is new since the last look used all of its time since then.
             let known = last.or((seconds.is_some()).then_some(0));
             let used = process.ticks.saturating_sub(known.unwrap_or(process.ticks)) as f64 / per_s;
             self.cpu_s += used;
@@ -73,7 +73,7 @@ impl Processes {
     }
 }
 
-/// The processes of a group, and those that any of them started.
+/// The processes of a group, and their descendants.
 fn tree(all: &[Stat], group: i32) -> Vec<Stat> {
     let mut ours: HashSet<i32> =
         all.iter().filter(|process| process.group == group).map(|process| process.pid).collect();
@@ -91,7 +91,7 @@ fn tree(all: &[Stat], group: i32) -> Vec<Stat> {
     all.iter().filter(|process| ours.contains(&process.pid)).copied().collect()
 }
 
-/// Reads a line of `stat`. The name, in brackets, may hold anything.
+/// Parses a line of `stat`. The name, in parentheses, may contain anything.
 fn stat(line: &str) -> Option<Stat> {
     let (pid, rest) = line.split_once(" (")?;
     let (_, rest) = rest.rsplit_once(") ")?;

@@ -1,22 +1,22 @@
-//! Readings of a Flow's counters, from which its figures are made.
+//! Readings of a Flow's counters, from which its figures are computed.
 //!
-//! A counter is told as a total. What counts is how much it grew between two readings, so a load has what the
-//! Flow itself says after it, less what it said before. One that fell began again at zero, as Prometheus has it.
+//! A counter is exported as a total. What counts is its growth between two readings, so the growth during a load is
+//! the value after it minus the value before. A counter that fell was reset to zero, as in Prometheus.
 
 use serde::{Deserialize, Serialize};
 
-/// What a page of metrics says.
+/// The contents of a metrics page.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    /// By the place that it is about.
+    /// Values by place.
     pub(super) places: Vec<(Place, Counts)>,
-    /// Of the metrics that were asked for by name: name, value, and whether it only grows.
+    /// Metrics requested by name: name, value, and whether it only grows.
     pub(super) named: Vec<(String, f64, bool)>,
-    /// Values of any kind.
+    /// Number of values of any kind.
     pub(super) samples: usize,
 }
 
-/// What a pod counts, or shows.
+/// A quantity that a pod counts or shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Quantity {
@@ -30,12 +30,12 @@ pub(super) enum Quantity {
     Documents,
     BytesIn,
     BytesOut,
-    /// What `BytesIn` was called before; only counts where that is missing.
+    /// Former name of `BytesIn`; only used if that is missing.
     OldBytesIn,
     CpuSeconds,
     /// Another metric that only grows.
     Growing,
-    // From here on they show what is there now.
+    // From here on, they are current levels.
     Pending,
     Memory,
     Threads,
@@ -73,7 +73,7 @@ impl Quantity {
     }
 }
 
-/// A value for each quantity that is there.
+/// The values of the quantities that are present.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Counts([Option<f64>; QUANTITIES]);
 
@@ -91,7 +91,7 @@ impl Counts {
         *slot = Some(slot.unwrap_or(0.0) + value);
     }
 
-    /// The same with what another one has besides.
+    /// Adds the values of another one.
     pub(super) fn extend(&mut self, other: &Counts) {
         for quantity in Quantity::ALL {
             if let Some(value) = other.get(quantity) {
@@ -104,7 +104,7 @@ impl Counts {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Leaves one name of those that newer releases tell twice.
+    /// Keeps one of two values that newer releases export under two names.
     pub(super) fn settle(&mut self) {
         let old = self.0[Quantity::OldBytesIn as usize].take();
         let new = &mut self.0[Quantity::BytesIn as usize];
@@ -112,7 +112,7 @@ impl Counts {
     }
 }
 
-/// What is counted by itself.
+/// Something whose metrics are counted separately.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) kind: Kind,
@@ -154,7 +154,7 @@ impl Place {
     }
 }
 
-/// A name from the network: no longer than names are.
+/// A name from the network, limited to a plausible length.
 fn shortened(name: &str) -> String {
     const CHARS_MAX: usize = 100;
     name.chars().take(CHARS_MAX).collect()
@@ -164,9 +164,9 @@ fn shortened(name: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Readings {
     pub(super) series: Vec<Series>,
-    /// Of each source, its last reading.
+    /// The last reading of each source.
     last: Vec<Option<(u32, f64)>>,
-    /// Every how many seconds a reading is kept.
+    /// Interval between kept readings, in seconds.
     pub(super) step: u32,
 }
 
@@ -176,27 +176,26 @@ pub(super) struct Series {
     source: usize,
     pub(super) place: Place,
     pub(super) points: Vec<Point>,
-    /// As it was told last, and what was counted before it began again.
+    /// The latest raw values, and the totals counted before resets.
     raw: Counts,
     before: Counts,
     pub(super) restarts: u64,
 }
 
-/// One reading: the second it was due, when it was made, from the start of what is measured, and the totals
-/// and values then.
+/// One reading: the second it was due, its time from the start of measurement, and its totals and levels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
     pub(super) tick: u32,
     pub(super) at_s: f64,
     pub(super) counts: Counts,
-    /// Readings that its values, which are no totals, are the mean of.
+    /// Number of readings averaged in its levels.
     weight: f64,
 }
 
-/// Points kept of a series: more could not be told apart in a chart.
+/// Maximum number of points kept per series: more cannot be distinguished in a chart.
 const POINTS_MAX: u32 = 600;
 
-/// Places of all sources together.
+/// Maximum number of places over all sources.
 const SERIES_MAX: usize = 256;
 
 impl Default for Readings {
@@ -210,12 +209,12 @@ impl Readings {
         Readings { series: Vec::new(), last: vec![None; sources], step: 1 }
     }
 
-    /// One source more.
+    /// Adds a source.
     pub(super) fn grow(&mut self) {
         self.last.push(None);
     }
 
-    /// Adds what a source told at an instant, in seconds from the start of what is measured.
+    /// Adds the reading of a source at an instant, in seconds from the start of measurement.
     pub(super) fn add(&mut self, source: usize, tick: u32, at_s: f64, page: Page) {
         let before = self.last[source].replace((tick, at_s));
         let named = page.named.into_iter().map(|(name, value, grows)| {
@@ -242,7 +241,7 @@ impl Readings {
         }
     }
 
-    /// When a place was told of last, if its source was read after that without it.
+    /// When a place was last seen, if its source was later read without it.
     pub(super) fn gone(&self, series: &Series) -> Option<f64> {
         let (_, last) = self.last[series.source]?;
         let own = series.points.last()?.at_s;
@@ -251,7 +250,7 @@ impl Readings {
 }
 
 impl Series {
-    /// `before`: the last reading of its source, which did not tell of it. So it was all at zero then.
+    /// `before`: the last reading of its source, which did not contain it. So all its values were zero then.
     fn new(source: usize, place: Place, before: Option<(u32, f64)>) -> Series {
         let points = before.map(|(tick, at_s)| Point::new(tick, at_s, Counts::default()));
         Series {
@@ -270,7 +269,7 @@ impl Series {
         for quantity in Quantity::ALL.into_iter().filter(|quantity| quantity.grows()) {
             let last = self.raw.get(quantity);
             let Some(now) = told.get(quantity) else {
-                // What was told before and is not now has not grown.
+                // A counter that is missing now has not grown.
                 if let Some(last) = last {
                     counts.set(quantity, last + self.before.get(quantity).unwrap_or(0.0));
                 }
@@ -286,7 +285,7 @@ impl Series {
         self.restarts += u64::from(fell);
         let mut point = Point::new(tick, at_s, counts);
         if at_s <= 0.0 {
-            // Before what is measured, only the last one counts.
+            // Of the readings before the measurement, only the last one counts.
             self.points.clear();
         } else if self.points.len() > 1
             && let Some(last) = self.points.pop_if(|last| !last.tick.is_multiple_of(step))
@@ -296,7 +295,7 @@ impl Series {
         self.points.push(point);
     }
 
-    /// Keeps one point in so many seconds, and the first and the last.
+    /// Keeps one point per `step` seconds, and the first and the last.
     fn thin(&mut self, step: u32) {
         let mut kept: Vec<Point> = Vec::with_capacity(self.points.len() / 2 + 2);
         for mut point in std::mem::take(&mut self.points) {
@@ -310,7 +309,7 @@ impl Series {
         self.points = kept;
     }
 
-    /// The points from an instant on, and the one before it to count from.
+    /// The points from an instant on, and the one before it as the baseline.
     pub(super) fn since(&self, from_s: f64) -> &[Point] {
         let first = self.points.iter().position(|point| point.at_s >= from_s);
         &self.points[first.unwrap_or(self.points.len()).saturating_sub(1)..]
@@ -322,7 +321,7 @@ impl Point {
         Point { tick, at_s, counts, weight: 1.0 }
     }
 
-    /// Takes the place of an earlier one.
+    /// Replaces an earlier point.
     fn absorb(&mut self, earlier: &Point) {
         let weight = self.weight + earlier.weight;
         for quantity in Quantity::ALL.into_iter().filter(|quantity| !quantity.grows()) {
@@ -337,7 +336,7 @@ impl Point {
     }
 }
 
-/// What happened between two points: how much totals grew, and the values at the end.
+/// The change between two points: how much totals grew, and the levels at the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Step {
     pub(super) tick: u32,
@@ -356,7 +355,7 @@ impl Step {
         Step { tick: to.tick, seconds: to.at_s - from.at_s, counts }
     }
 
-    /// The same of another place at the same time.
+    /// Combines it with another place at the same time.
     pub(super) fn and(mut self, other: &Step) -> Step {
         self.counts.extend(&other.counts);
         self.seconds = self.seconds.max(other.seconds);
@@ -389,12 +388,12 @@ mod tests {
             readings.add(0, tick, at_s, page(value));
         }
         assert_eq!(grown(&readings), 23.0);
-        // The process began again: what it counted until then counts, and what it counts now.
+        // The process restarted: its counts before and after both count.
         readings.add(0, 3, 3.0, page(4.0));
         readings.add(0, 4, 4.0, page(6.0));
         assert_eq!(grown(&readings), 29.0);
         assert_eq!(readings.series[0].restarts, 1);
-        // A page without it, then with another name.
+        // A page without it, then one with another name.
         readings.add(0, 5, 5.0, Page::default());
         assert_eq!(readings.gone(&readings.series[0]), Some(4.0));
         readings.add(0, 6, 6.0, page(8.0));
@@ -407,7 +406,7 @@ mod tests {
         readings.add(0, 0, -0.1, Page::default());
         readings.add(0, 1, 1.0, page(12.0));
         assert_eq!(grown(&readings), 12.0);
-        // What is there at the first reading was there before.
+        // What is in the first reading existed before.
         let mut readings = Readings::of(1);
         readings.add(0, 1, 1.0, page(12.0));
         assert_eq!(readings.series[0].points.len(), 1);
@@ -422,7 +421,7 @@ mod tests {
         assert!(points.len() < POINTS_MAX as usize + 3, "{}", points.len());
         assert_eq!(grown(&readings), f64::from(seconds) * 3.0);
         assert_eq!(readings.step, 32);
-        // A value stands for the mean of the seconds before it.
+        // A value is the mean of the seconds before it.
         let point = points.iter().find(|point| point.tick == 320).expect("it is kept");
         let mean = (289..=320).map(|s| f64::from(s) * 0.3).sum::<f64>() / 32.0;
         assert!((point.counts.get(Quantity::Pending).unwrap_or(0.0) - mean).abs() < 1e-6);

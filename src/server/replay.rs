@@ -1,4 +1,4 @@
-//! Readings one by one, as a journal keeps them, and what they add up to when they are read again.
+//! Single readings, as stored in a journal, and the summary of replayed readings.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,21 +10,21 @@ use super::summary::{ServerSummary, SourceSummary};
 /// One reading of a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reading {
-    /// Its number.
+    /// Index of the source.
     source: usize,
-    /// As it is shown.
+    /// Display name of the source.
     name: String,
-    /// The second it was due, from the start of what is measured.
+    /// The second it was due, from the start of the measurement.
     tick: u32,
     /// When it was made, from the same start; below 0 if before it.
     pub(crate) at_s: f64,
-    /// Why it gave nothing.
+    /// Why it returned nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     /// Counts by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     places: Vec<(Place, Vec<(Quantity, f64)>)>,
-    /// Metrics by name, and whether each only grows.
+    /// Name and value of each metric, and whether it only grows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     named: Vec<(String, f64, bool)>,
 }
@@ -38,7 +38,7 @@ impl Reading {
         let told = |counts: &Counts| {
             let each = Quantity::ALL.into_iter();
             let each = each.filter_map(|quantity| Some((quantity, counts.get(quantity)?)));
-            // A number that is none has no place in JSON.
+            // Infinite values and NaN cannot be written in JSON.
             each.filter(|(_, value)| value.is_finite()).collect()
         };
         let places = page.iter().flat_map(|page| &page.places);
@@ -55,21 +55,21 @@ impl Reading {
     }
 }
 
-/// What was read of a Flow, added up again.
+/// Rebuilds the metrics of a Flow from its readings.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     readings: Readings,
     sources: Vec<SourceSummary>,
 }
 
-/// Sources of a Flow.
+/// Maximum number of sources of a Flow.
 const SOURCES_MAX: usize = 1024;
 
 /// Two years: no load is longer.
 const TICKS_MAX: u32 = 63_072_000;
 
 impl Replay {
-    /// Takes in a reading. One that cannot be is left out.
+    /// Adds a reading. Implausible ones are ignored.
     pub(crate) fn add(&mut self, reading: Reading) {
         let Reading { source, name, tick, at_s, problem, places, named } = reading;
         if source >= SOURCES_MAX || tick > TICKS_MAX || !at_s.is_finite() {
@@ -93,7 +93,7 @@ impl Replay {
         }
     }
 
-    /// What it adds up to; `None` where nothing was read.
+    /// The summary of all readings; `None` if there are none.
     pub(crate) fn summary(&self) -> Option<ServerSummary> {
         let (t_s, places) = places(&self.readings, f64::NEG_INFINITY);
         let sources = self.sources.clone();

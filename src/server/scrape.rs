@@ -1,4 +1,4 @@
-//! One reading of an address, with a bound on its time and on its size.
+//! One reading of an address, limited in time and size.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::{Address, Watch};
 use crate::client::{ConfigError, tls_for};
 use crate::error::innermost;
 
-/// How long an answer may take: a Flow under load may be slow to tell of itself.
+/// Timeout of a response: a Flow under load may be slow to report its metrics.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take when the load is over and somebody waits.
+/// Timeout once the load is over and somebody is waiting.
 pub(super) const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an answer may hold: that of a Flow is a hundredth of it.
+/// Maximum size of a response in bytes, a hundred times that of a Flow.
 const BYTES_MAX: usize = 4 << 20;
 
 /// What is read.
@@ -25,11 +25,11 @@ const BYTES_MAX: usize = 4 << 20;
 pub(super) enum Source {
     /// A page of metrics.
     Metrics(Address),
-    /// A query to a Prometheus server, and the name of what it gives.
+    /// A query to a Prometheus server, and the name of its result.
     Query { server: Address, name: String, query: String },
 }
 
-/// Why a reading gave nothing.
+/// Why a reading returned nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum ScrapeError {
     #[error("could not be read: {0}")]
@@ -61,7 +61,7 @@ impl From<reqwest::Error> for ScrapeError {
 }
 
 impl Source {
-    /// As it is shown.
+    /// Its display name.
     pub(super) fn name(&self) -> String {
         match self {
             Source::Metrics(address) => address.to_string(),
@@ -94,10 +94,10 @@ impl Source {
     }
 }
 
-/// What reads all sources of a Flow.
+/// The HTTP client for all sources of a Flow.
 ///
 /// # Errors
-/// When certificates that are to be trusted cannot be read.
+/// If the trusted certificates cannot be read.
 pub(super) fn client(watch: &Watch) -> Result<reqwest::Client, ScrapeError> {
     let prometheus = watch.prometheus.iter().map(|prometheus| &prometheus.url);
     let encrypted = watch.addresses.iter().chain(prometheus).any(Address::is_encrypted);
@@ -113,7 +113,7 @@ pub(super) fn client(watch: &Watch) -> Result<reqwest::Client, ScrapeError> {
     Ok(client)
 }
 
-/// The body of an answer, which is read no further than it may be long.
+/// The body of a response, read only up to the maximum size.
 async fn get(client: &reqwest::Client, url: &str) -> Result<String, ScrapeError> {
     let mut response = client.get(url).send().await?;
     let status = response.status();
@@ -133,7 +133,7 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<String, ScrapeError>
     }
 }
 
-/// What a Prometheus server answers.
+/// The response of a Prometheus server.
 #[derive(Deserialize)]
 struct Answer {
     status: String,
@@ -156,7 +156,7 @@ fn refused(text: &str) -> ScrapeError {
     })
 }
 
-/// The one value of a query; `None` where there is none at the time.
+/// The single value of a query; `None` if there is none at the moment.
 fn result(text: Result<String, ScrapeError>) -> Result<Option<f64>, ScrapeError> {
     let text = text?;
     let answer: Answer = serde_json::from_str(&text).map_err(|_| ScrapeError::NotPrometheus)?;

@@ -1,4 +1,4 @@
-//! What a Flow told of itself during a load, as `report.json` has it under `server`.
+//! Metrics that a Flow reported during a load, as stored in `report.json` under `server`.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ pub(crate) struct Seen {
 }
 
 impl SourceSummary {
-    /// Takes note of a reading at an instant, and of what was wrong with it.
+    /// Counts a reading at an instant, and its problem if it has one.
     pub(super) fn note(&mut self, at_s: f64, problem: Option<&str>) {
         self.scrapes += 1;
         let Some(problem) = problem else { return };
@@ -111,7 +111,7 @@ impl ServerSummary {
     /// All figures of all places.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let of_place = |place: &PlaceSummary| {
-            // The only replica of a place has no figures of its own.
+            // The only replica of a place has no separate figures.
             let only = match (place.replica.is_none(), place.replicas.as_slice()) {
                 (true, [only]) => Some(format!("{}/{only}", place.name)),
                 _ => None,
@@ -130,7 +130,7 @@ impl ServerSummary {
         self.places.iter().flat_map(of_place).collect()
     }
 
-    /// What went wrong with reading it, a sentence each.
+    /// Problems with reading the metrics, one sentence each.
     pub(crate) fn problems(&self) -> Vec<String> {
         let of_sources = self.sources.iter().filter_map(|source| {
             let problem = source.problem.as_ref()?;

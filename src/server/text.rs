@@ -1,14 +1,14 @@
-//! Prometheus' text format, as the pods of a Flow offer it.
+//! Prometheus' text format, as exported by the pods of a Flow.
 //!
-//! The format is small and labels are where it is hard: their values may hold commas, braces and quotes, as
-//! endpoints do. Lines that are none are passed over, as Prometheus' own clients only ever add to it.
+//! The format is small, but labels are tricky: their values may contain commas, braces and quotes, as endpoints do.
+//! Invalid lines are skipped, as Prometheus' own clients only ever extend the format.
 
 use std::borrow::Cow;
 
-/// A line that says something.
+/// A line with content.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Line<'a> {
-    /// What kind of metric a name is.
+    /// Declares the type of a metric: name and type.
     Type(&'a str, &'a str),
     /// A value.
     Sample(Sample<'a>),
@@ -28,7 +28,7 @@ impl Sample<'_> {
     }
 }
 
-/// The lines of a page that are of the format.
+/// The valid lines of a page.
 pub(super) fn lines(page: &str) -> impl Iterator<Item = Line<'_>> {
     page.lines().filter_map(|line| line_of(line.trim()))
 }
@@ -55,12 +55,12 @@ fn sample(line: &str) -> Option<Sample<'_>> {
         Some(rest) => labels(rest)?,
         None => (Vec::new(), rest),
     };
-    // A time may follow, and in OpenMetrics an exemplar.
+    // A timestamp may follow, and in OpenMetrics an exemplar.
     let value = number(rest.split_whitespace().next()?)?;
     Some(Sample { name, labels, value })
 }
 
-/// The labels up to the closing brace, and what follows it.
+/// The labels up to the closing brace, and the rest after it.
 #[expect(clippy::type_complexity, reason = "it is a list and a rest")]
 fn labels(mut rest: &str) -> Option<(Vec<(&str, Cow<'_, str>)>, &str)> {
     const LABELS_MAX: usize = 64;

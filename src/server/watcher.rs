@@ -1,4 +1,4 @@
-//! The thread that reads what a Flow tells of itself, once a second while it is under load.
+//! The thread that reads a Flow's metrics once a second while it is under load.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use super::{Prometheus, Watch};
 /// How often a source is read.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A reading so shortly before the start counts as made at the start.
+/// A reading this shortly before the start counts as made at the start.
 const JUST_BEFORE: Duration = Duration::from_millis(250);
 
-/// How long the end of the thread is waited for.
+/// How long to wait for the thread to end.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Readings that nobody has asked for yet: without a journal, nobody does.
+/// Maximum number of readings not fetched yet: without a journal, nobody fetches them.
 const NEWS_MAX: usize = 256;
 
-/// A Flow that is watched.
+/// A Flow whose metrics are being read.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     shared: Arc<Mutex<Shared>>,
@@ -37,25 +37,25 @@ pub(crate) struct Watcher {
     done: oneshot::Receiver<()>,
 }
 
-/// What was read.
+/// The readings.
 #[derive(Debug)]
 struct Shared {
     readings: Readings,
     sources: Vec<SourceSummary>,
-    /// What was read since it was asked for last.
+    /// Readings since they were last fetched.
     news: Vec<Reading>,
-    /// When the load was over: what is read after that is as it was then, however long that takes.
+    /// When the load was over: later readings count as made at that time, however long they take.
     over: Option<Instant>,
 }
 
-/// What the thread reads of a source.
+/// A source that the thread reads.
 enum Reader {
     Source { source: Source, client: Result<reqwest::Client, ScrapeError>, also: Arc<[String]> },
     Processes(Processes),
 }
 
 impl Watcher {
-    /// Begins to read, where there is anything to read. `group`: the processes that a command started.
+    /// Starts reading, if there is anything to read. `group`: the processes that a command started.
     pub(crate) fn start(watch: &Watch, group: Option<i32>) -> Option<Watcher> {
         let mut sources: Vec<Source> =
             watch.addresses.iter().cloned().map(Source::Metrics).collect();
@@ -95,14 +95,14 @@ impl Watcher {
                 .map(|(index, reader)| follow(index, reader, &all, begun.clone(), ended.clone()));
             runtime.block_on(join_all(following));
             let _ = done.send(());
-            // A name that does not resolve holds nobody up.
+            // A name that does not resolve must not block shutdown.
             runtime.shutdown_background();
         });
         thread.ok()?;
         Some(Watcher { shared, begin, stop, done: is_done })
     }
 
-    /// What is measured begins at this instant.
+    /// Sets the start of measurement.
     pub(crate) fn begin(&self, measured_from: Instant) {
         self.begin.send_replace(Some(measured_from));
     }
@@ -114,19 +114,19 @@ impl Watcher {
         ServerSummary { places, ..ServerSummary::default() }.seen()
     }
 
-    /// What was read since this was asked last, of the latest seconds.
+    /// The readings since the last call.
     pub(crate) fn news(&self) -> Vec<Reading> {
         std::mem::take(&mut lock(&self.shared).news)
     }
 
-    /// What was told so far.
+    /// The summary so far.
     pub(crate) fn so_far(&self) -> ServerSummary {
         let shared = lock(&self.shared);
         let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
         ServerSummary { sources: shared.sources.clone(), t_s, places }
     }
 
-    /// Reads all once more, and gives what was told.
+    /// Reads everything once more, and returns the summary.
     pub(crate) async fn finish(self) -> ServerSummary {
         lock(&self.shared).over = Some(Instant::now());
         self.stop.cancel();
@@ -134,7 +134,7 @@ impl Watcher {
         let shared = lock(&self.shared);
         let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
         let mut sources = shared.sources.clone();
-        // Of one that was asked and has not answered yet, nobody was told.
+        // A source that has not answered at all yet has no reported reading.
         for source in sources.iter_mut().filter(|source| source.scrapes == 0) {
             (source.scrapes, source.failed) = (1, 1);
             source.problem = Some(ScrapeError::Slow(END_TIMEOUT).to_string());
@@ -143,7 +143,7 @@ impl Watcher {
     }
 }
 
-/// Reads a source until it is to stop, and once more then.
+/// Reads a source until it has to stop, and then once more.
 async fn follow(
     index: usize,
     mut reader: Reader,
@@ -171,7 +171,7 @@ async fn follow(
         };
         let began = Instant::now();
         let read = reader.read_unless(&stop).await;
-        // Who did not answer up to the end is not asked again.
+        // A source that did not answer until the end is not read again.
         let is_over = last || stop.is_cancelled() && read.is_err();
         tell(index, shared, (tick, origin), midway(began), read);
         if is_over {
@@ -204,7 +204,7 @@ fn tell(
 }
 
 impl Reader {
-    /// Reads it. When the load is over, or once it is, an answer may take no longer than a last one.
+    /// Reads it. Once the load is over, a response may take at most [`LAST_TIMEOUT`].
     async fn read_unless(&mut self, stop: &CancellationToken) -> Result<Page, ScrapeError> {
         let over = async {
             stop.cancelled().await;
@@ -231,7 +231,7 @@ impl Reader {
     }
 }
 
-/// Between an instant and now: when a reading was made that began then.
+/// Between an instant and now: the nominal time of a reading that began then.
 fn midway(began: Instant) -> Instant {
     began + began.elapsed() / 2
 }

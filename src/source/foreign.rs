@@ -1,16 +1,16 @@
-//! Keys of other tools, with what is written here instead.
+//! Keys of other tools, and what to write instead.
 
-/// A key that users of other tools bring.
+/// A key that users know from other tools.
 struct Foreign {
     keys: &'static [&'static str],
-    /// Where it comes from; empty if many tools have it.
+    /// The tool that has it; empty if many do.
     tool: &'static str,
-    /// What to write, by a key that the map has: the first that is known there counts.
+    /// What to write, by a key of the map: the first one known there counts.
     instead: &'static [(&'static str, &'static str)],
 }
 
 const CLIENTS: &[(&str, &str)] = &[
-    // Of a search.
+    // For a search.
     ("objective", "`clients: 1..50`"),
     ("clients", "`clients: 10`"),
     ("load", "`load: {clients: 10, duration: 30s}`"),
@@ -175,8 +175,7 @@ const FOREIGN: &[Foreign] = &[
     },
 ];
 
-/// What to write instead of an unknown key, if another tool has it and one of the known keys says the
-/// same.
+/// What to write instead of an unknown key, if another tool has it and one of the known keys means the same.
 pub(super) fn instead(key: &str, known: &[&'static str]) -> Option<String> {
     let of_key = |foreign: &&Foreign| foreign.keys.iter().any(|k| k.eq_ignore_ascii_case(key));
     FOREIGN.iter().filter(of_key).find_map(|foreign| {

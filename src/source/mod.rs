@@ -1,13 +1,12 @@
-//! YAML with a place for every value, and problems shown in their line.
+//! YAML with a position for every value, and problems shown in their source line.
 //!
-//! A file becomes one tree of `Node`s, each of which knows where it stands, through anchors and
-//! merges. Typed models are read from the tree ([`Sources::read`] finds *all* their problems), so
-//! they carry no positions; who finds a problem in a model later walks the tree along the same keys
-//! with a `Spot`.
+//! A file is parsed into one tree of `Node`s, each of which knows its position, through anchors and merges.
+//! Typed models are read from the tree ([`Sources::read`] finds *all* their problems) and carry no positions;
+//! code that finds a problem in a model later walks the tree along the same keys with a `Spot`.
 //!
-//! `yaml.rs` is the one file that knows the YAML crate. It is serde-saphyr under the name of serde_yaml:
-//! that crate is archived, and knew the place of an error only. serde-saphyr knows the place of every
-//! value, through anchors and merges, bounds what aliases expand to, and has no unsafe code.
+//! Only `yaml.rs` uses the YAML crate. It is serde-saphyr under the name serde_yaml: the crate of that name
+//! is archived and only gave the positions of errors. serde-saphyr gives the position of every value, through
+//! anchors and merges, bounds the expansion of aliases, and has no unsafe code.
 
 mod foreign;
 mod node;
@@ -25,7 +24,7 @@ pub(crate) use read::LIST_HELP;
 pub(crate) use yaml::FILE_BYTES_MAX;
 pub use yaml::to_yaml;
 
-/// The texts that were read, in the order of reading. Cheap to clone.
+/// The texts read so far, in order. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Arc<File>>,
@@ -35,19 +34,19 @@ pub struct Sources {
 struct File {
     name: String,
     text: String,
-    // Where each line starts, for line numbers.
+    // The start of each line, for line numbers.
     lines: Vec<u32>,
-    // Where this file was included; none for the first.
+    // The place that included this file; `None` for the first one.
     included: Option<Place>,
-    // Stretches that are not shown, ascending: values of headers, user info of addresses.
+    // Ranges that are not shown, ascending: values of headers, user info of addresses.
     secrets: Vec<(u32, u32)>,
 }
 
-/// A stretch of a text.
+/// A range of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     file: u32,
-    // Bytes; 16 MiB fit.
+    // In bytes; files have at most 16 MiB.
     start: u32,
     end: u32,
 }
@@ -58,7 +57,7 @@ impl Sources {
         Sources::default()
     }
 
-    /// Whether any of the texts has this name in it, and not as the beginning of a longer one.
+    /// Whether any of the texts contains this name, other than as the beginning of a longer one.
     pub fn contain(&self, text: &str) -> bool {
         let goes_on = |c: char| c.is_alphanumeric() || c == '_';
         let ends = |rest: &str| !rest.starts_with(goes_on);
@@ -78,42 +77,42 @@ impl Sources {
         format!("{}:{}:{}", file.name, line + 1, column + 1)
     }
 
-    /// The files, as they were named.
+    /// The names of the files, as given.
     pub(crate) fn file_names(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| file.name.as_str())
     }
 
-    /// The file a place is in, as it was named.
+    /// The name of the file that contains a place, as given.
     pub fn file_name(&self, place: Place) -> &str {
         self.files.get(place.file as usize).map_or("", |file| &file.name)
     }
 }
 
 impl Place {
-    /// The bytes of its file, quotes included.
+    /// The range in its file in bytes, quotes included.
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 
-    /// The first character of the file it is in.
+    /// The beginning of the file it is in.
     pub(crate) fn start_of_file(self) -> Place {
         Place { start: 0, end: 0, ..self }
     }
 }
 
 impl File {
-    /// A line as it may be shown, with stars for secrets; `start` is where it begins.
+    /// A line with secrets replaced by stars, for output; `start` is its position.
     fn shown<'a>(&self, line: &'a str, start: usize) -> Cow<'a, str> {
         let inside = |at: usize| {
             let at = (start + at) as u32;
             let after = self.secrets.partition_point(|(from, _)| *from <= at);
-            // Secrets do not overlap but for user info in a header, which ends before it does.
+            // Secrets do not overlap, except for user info in a header, which ends before the header does.
             self.secrets[after.saturating_sub(2)..after].iter().any(|(_, to)| at < *to)
         };
         if !line.char_indices().any(|(at, _)| inside(at)) {
             return Cow::Borrowed(line);
         }
-        // As many bytes as before, so that marks stay where they belong.
+        // The number of bytes stays the same, so that marks keep their position.
         let shown = line
             .char_indices()
             .map(|(at, c)| if inside(at) { "*".repeat(c.len_utf8()) } else { c.to_string() });
@@ -190,7 +189,7 @@ flag: yes
             "s.yaml:2:7 expected text, found `5` [put it in quotes: \"5\"]\n\
              s.yaml:4:9 expected a rate such as `50/s` or `3000/min`, found `fast`\n\
              s.yaml:5:3 unknown key `concurency` in `load` [known here: rate, duration, clients]\n\
-             s.yaml:6:12 expected a whole number from 0 on, found `-1`\n\
+             s.yaml:6:12 expected a whole number of at least 0, found `-1`\n\
              s.yaml:7:17 expected `uniform` or `ramp`, found `unifrom` [did you mean `uniform`?]\n\
              s.yaml:7:45 unknown key `x` in `ramp` [known here: rate, duration, clients]\n\
              s.yaml:7:54 key `rate` is missing in `ramp`\n\
@@ -250,7 +249,7 @@ list:
   - ramp: *base
   - ramp: {<<: *base, rate: 5/s}
 ";
-        // The anchor is wrong once, however often it is used; the merge overrides what was wrong.
+        // The anchor is reported once, however often it is used; the merge overrides the wrong value.
         assert_eq!(
             messages(text),
             "s.yaml:3:20 expected a rate such as `50/s` or `3000/min`, found `nope`\n"
@@ -275,9 +274,9 @@ list:
         for (text, message) in [
             (
                 "a: {x: ${{ vars.y }}}\n",
-                "s.yaml:1:9 not valid YAML: while parsing a flow mapping, did not find expected ',' or '}' \
-                 [put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or that \
-                 holds `: ` or ` #`]\n",
+                "s.yaml:1:9 not valid YAML: while parsing a flow mapping, did not find expected \
+                 ',' or '}' [put quotes around a value with `${{ … }}` that is inside `{…}` or \
+                 `[…]`, or that contains `: ` or ` #`]\n",
             ),
             (
                 "a: 1\n---\nb: 2\n",

@@ -1,18 +1,18 @@
-//! The tree of a file's values, and walks down it.
+//! The tree of a file's values, and walks through it.
 
 use serde_json::Number;
 
 use super::{Place, Problem};
 
-/// A value of a file, with its place.
+/// A value of a file with its place.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The value.
     pub value: Value,
     pub(super) place: Place,
-    // From the environment: errors do not repeat it.
+    // Comes from the environment: errors do not repeat it.
     pub(super) secret: bool,
-    // Something in it was refused already: what is missing from it now is no further problem.
+    // Part of it was already rejected, so anything missing from it now is not another problem.
     pub(super) broken: bool,
 }
 
@@ -38,14 +38,14 @@ pub enum Value {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// The place of the key.
     pub key_place: Place,
     /// The value.
     pub value: Node,
 }
 
-/// A walk down a tree, to the place a problem is about. Where the tree ends before the walk does,
-/// the last place stands for the rest.
+/// A walk down a tree to the place of a problem. If the tree ends before the walk does, the last place is
+/// used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spot<'a> {
     node: Option<&'a Node>,
@@ -54,12 +54,12 @@ pub(crate) struct Spot<'a> {
 }
 
 impl<'a> Spot<'a> {
-    /// At a node.
+    /// Starts at a node.
     pub(crate) fn of(node: &'a Node) -> Spot<'a> {
         Spot { node: Some(node), place: node.face(), muted: node.broken }
     }
 
-    /// To the value of a key.
+    /// Moves to the value of a key.
     pub(crate) fn key(self, key: &str) -> Spot<'a> {
         match self.node.and_then(|node| node.get(key)) {
             Some(node) => Spot::of(node),
@@ -67,7 +67,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// To the key itself.
+    /// Moves to the key itself.
     pub(crate) fn name(self, key: &str) -> Spot<'a> {
         match self.node.and_then(|node| node.entry(key)) {
             Some(entry) => Spot { node: None, place: entry.key_place, muted: entry.value.broken },
@@ -75,7 +75,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// To an item of a list.
+    /// Moves to an item of a list.
     pub(crate) fn index(self, index: usize) -> Spot<'a> {
         match self.node.map(|node| &node.value) {
             Some(Value::List(items)) if index < items.len() => Spot::of(&items[index]),
@@ -83,7 +83,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// To the first text below that has `part` in it; stays where it is when there is none.
+    /// Moves to the first text below that contains `part`; stays if there is none.
     pub(crate) fn find(self, part: &str) -> Spot<'a> {
         fn search<'a>(node: &'a Node, part: &str) -> Option<&'a Node> {
             match &node.value {
@@ -99,18 +99,18 @@ impl<'a> Spot<'a> {
         }
     }
 
-    /// Where it stands.
+    /// Its place.
     pub(crate) fn place(self) -> Place {
         self.place
     }
 
-    /// The node it stands at, unless the tree ended before.
+    /// The current node, unless the tree ended before.
     pub(crate) fn node(self) -> Option<&'a Node> {
         self.node
     }
 
-    /// A problem here, added to `problems`; nothing when a part of this very node was refused
-    /// already, as that is the cause.
+    /// Adds a problem here to `problems`, unless part of this node was already rejected, which is then the
+    /// cause.
     pub(crate) fn problem(
         self,
         problems: &mut Vec<Problem>,
@@ -124,7 +124,7 @@ impl<'a> Spot<'a> {
 }
 
 impl Node {
-    /// A value that was made, not read; `place` is what made it.
+    /// A computed value; `place` is that of its source.
     pub(crate) fn made(value: serde_json::Value, place: Place) -> Node {
         let value = match value {
             serde_json::Value::Null => Value::Null,
@@ -147,35 +147,35 @@ impl Node {
         Node { value, place, secret: false, broken: false }
     }
 
-    /// Whether no message may repeat it.
+    /// Whether messages must not repeat it.
     pub(crate) fn is_secret(&self) -> bool {
         self.secret
     }
 
-    /// Whether it or anything in it is a secret.
+    /// Whether it is or contains a secret.
     pub(crate) fn has_secret(&self) -> bool {
         self.secret
             || self.items().iter().any(Node::has_secret)
             || self.entries().iter().any(|entry| entry.value.has_secret())
     }
 
-    /// Marks it as something no message may repeat.
+    /// Marks it as something that messages must not repeat.
     pub(crate) fn secret(mut self) -> Node {
         self.secret = true;
         self
     }
 
-    /// Marks it as refused in part: nothing is missing from it for another reason.
+    /// Marks it as partly rejected, which explains anything missing from it.
     pub(crate) fn mark_broken(&mut self) {
         self.broken = true;
     }
 
-    /// Where it stands.
+    /// Its place.
     pub(crate) fn place(&self) -> Place {
         self.place
     }
 
-    /// Where to point to for the whole of it: a map without braces is shown by its first key.
+    /// Where to point for the whole value: for a map without braces, its first key.
     pub(super) fn face(&self) -> Place {
         match &self.value {
             Value::Map(entries) if self.place.start == self.place.end => {
@@ -188,17 +188,17 @@ impl Node {
         }
     }
 
-    /// The value of a key, in a map that has it.
+    /// The value of a key, if it is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// The entry of a key, in a map that has it.
+    /// The entry of a key, if it is a map that has it.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
-    /// The entries of a map, none of anything else.
+    /// The entries of a map; empty for anything else.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -206,7 +206,7 @@ impl Node {
         }
     }
 
-    /// The items of a list, none of anything else.
+    /// The items of a list; empty for anything else.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -214,7 +214,7 @@ impl Node {
         }
     }
 
-    /// The text, when it is one.
+    /// The text, if it is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -222,7 +222,7 @@ impl Node {
         }
     }
 
-    /// Sets a key of a map, in its place or at the end.
+    /// Sets a key of a map, replacing it or adding it at the end.
     pub(crate) fn set(&mut self, entry: Entry) {
         if let Value::Map(entries) = &mut self.value {
             match entries.iter_mut().find(|known| known.key == entry.key) {
@@ -232,7 +232,7 @@ impl Node {
         }
     }
 
-    /// Takes a key out of a map.
+    /// Removes a key from a map.
     pub(crate) fn remove(&mut self, key: &str) -> Option<Entry> {
         match &mut self.value {
             Value::Map(entries) => {
@@ -243,7 +243,7 @@ impl Node {
         }
     }
 
-    /// The value without its places.
+    /// The value without places.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null => serde_json::Value::Null,
@@ -274,7 +274,7 @@ impl Node {
         }
     }
 
-    /// Removes the node at a path, which is given from its end; false for the root.
+    /// Removes the node at a path, given in reverse; false for the root.
     pub(super) fn take_out(&mut self, path: &[usize]) -> bool {
         self.broken = true;
         let Some((index, rest)) = path.split_last() else { return false };
@@ -288,7 +288,7 @@ impl Node {
         true
     }
 
-    /// In a message: "`fast`", "a list".
+    /// How messages describe it: "`fast`", "a list".
     pub(crate) fn found(&self) -> String {
         match &self.value {
             _ if self.secret => "a value that is not shown".into(),

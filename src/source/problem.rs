@@ -1,4 +1,4 @@
-//! What is wrong with a file, and how it is shown.
+//! Problems in a file, and how they are shown.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,25 +9,25 @@ use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer,
 use super::{Place, Sources};
 use crate::units::nearest;
 
-/// Problems shown at once; a file with more is wrong in some basic way.
+/// Maximum number of problems shown; a file with more has some fundamental mistake.
 pub(super) const PROBLEMS_MAX: usize = 100;
 
-/// A longer line is named, not shown.
+/// Longer lines are named, not shown.
 const LINE_BYTES_MAX: usize = 2000;
 
-/// Something wrong with what the user wrote: what, where, and what to do.
+/// A mistake in the user's input: what is wrong, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     pub(super) message: String,
     pub(super) place: Option<Place>,
-    // What of the place is meant.
+    // The part of the place that is meant.
     part: Option<String>,
     label: Option<String>,
     related: Vec<(Place, String)>,
     pub(super) help: Option<String>,
 }
 
-/// All that is wrong with a suite. `Display` gives what the user sees.
+/// All problems of a suite. `Display` gives what the user sees.
 #[derive(Clone, Debug)]
 pub struct Problems {
     sources: Sources,
@@ -35,7 +35,7 @@ pub struct Problems {
 }
 
 impl Problem {
-    /// A problem without a place: of the command line.
+    /// A problem without a place, such as one of the command line.
     pub fn new(message: impl Into<String>) -> Problem {
         Problem {
             message: message.into(),
@@ -52,31 +52,31 @@ impl Problem {
         Problem { place: Some(place), ..Problem::new(message) }
     }
 
-    /// Marks no more than this part of the place, if it is found there.
+    /// Marks only this part of the place, if it is found there.
     pub fn narrow(mut self, part: impl Into<String>) -> Problem {
         self.part = Some(part.into());
         self
     }
 
-    /// Words under the mark.
+    /// Adds text under the mark.
     pub fn label(mut self, label: impl Into<String>) -> Problem {
         self.label = Some(label.into());
         self
     }
 
-    /// Another place that has to do with it.
+    /// Adds a related place.
     pub fn see(mut self, place: Place, label: impl Into<String>) -> Problem {
         self.related.push((place, label.into()));
         self
     }
 
-    /// What to do.
+    /// Adds what to do.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
         self
     }
 
-    /// "did you mean `x`? (known here: x, y)" for a name that is none of `known`.
+    /// Adds "did you mean `x`? (known here: x, y)" for a name that is not among `known`.
     pub fn suggest<'a>(self, found: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
         match suggestion(found, known) {
             Some(help) => self.help(help),
@@ -90,7 +90,7 @@ impl Problem {
     }
 }
 
-/// What to say about an unknown name; `None` when nothing is known here.
+/// The help for an unknown name; `None` if no names are known here.
 pub(super) fn suggestion<'a>(
     found: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -110,29 +110,29 @@ pub(super) fn suggestion<'a>(
 }
 
 impl Problems {
-    /// Problems of these sources, sorted by place. `None` when there are none.
+    /// The problems of these sources, sorted by place. `None` if there are none.
     pub fn new(sources: &Sources, mut problems: Vec<Problem>) -> Option<Problems> {
         if problems.is_empty() {
             return None;
         }
         problems.sort_by_key(|a| a.place);
-        // What is wrong in an anchor or in `defaults` is wrong wherever it is used; once is enough.
+        // A mistake in an anchor or in `defaults` is found at every use; reporting it once is enough.
         let mut told = HashSet::new();
         problems.retain(|problem| told.insert(problem.clone()));
         Some(Problems { sources: sources.clone(), problems })
     }
 
-    /// How many.
+    /// The number of problems.
     pub fn len(&self) -> usize {
         self.problems.len()
     }
 
-    /// There is at least one.
+    /// Never: there is at least one problem.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Each of them, in the order of their places.
+    /// The problems, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
     }
@@ -146,7 +146,7 @@ impl Problems {
             .map(|problem| self.sources.render(problem, &renderer))
             .collect::<Vec<_>>()
             .join("\n\n");
-        // Who finds that many stops looking, so nobody knows how many there are.
+        // The search stops after this many, so their total is unknown.
         if self.problems.len() > PROBLEMS_MAX {
             text.push_str(&format!("\n\nerror: only the first {PROBLEMS_MAX} problems are shown"));
         }
@@ -206,7 +206,7 @@ impl Sources {
         self.files.get(place.file as usize)?.included
     }
 
-    /// One line of a file with a mark in it.
+    /// A line of a file with a mark in it.
     fn snippet<'a>(
         &'a self,
         place: Place,
@@ -219,7 +219,7 @@ impl Sources {
         let text = file.text.get(start..)?;
         let text = text.split('\n').next().unwrap_or(text);
         let from = (place.start as usize - start).min(text.len());
-        // A block goes over lines; its first one is enough to find it.
+        // A block spans several lines; the first one is enough to find it.
         let to =
             (place.end as usize).saturating_sub(start).clamp(from, text.trim_end().len().max(from));
         if text.len() > LINE_BYTES_MAX {

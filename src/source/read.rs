@@ -1,4 +1,4 @@
-//! Reading models from nodes, by serde.
+//! Reads models from nodes with serde.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::{Entry, Node, Place, Problem, Sources, Value};
 use crate::units::{alternatives, nearest};
 
 impl Sources {
-    /// The keys that a model has, in the order of its fields.
+    /// The keys of a model, in the order of its fields.
     pub(crate) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
         match T::deserialize(Keys) {
             Err(KeysFound(keys)) => keys,
@@ -20,10 +20,10 @@ impl Sources {
         }
     }
 
-    /// Reads a typed model, and tells all that is wrong with the tree.
+    /// Reads a typed model and reports all problems of the tree.
     ///
-    /// What is wrong is taken out of the tree, which makes reading go on to the next problem; so a
-    /// `Some` is the model of what was right. `label` names the whole: "the suite".
+    /// Invalid parts are removed from the tree, so that reading continues to the next problem; `Some` is thus
+    /// the model of the valid parts. `label` names the whole: "the suite".
     pub fn read<T: DeserializeOwned>(
         node: &mut Node,
         label: &str,
@@ -68,15 +68,14 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Why a node does not fit a model, and where: `path` has the indices of the children from the node
-/// up to the root.
+/// Why a node does not fit a model, and where: `path` has the child indices from the node up to the root.
 #[derive(Debug)]
 struct Fault {
     message: String,
     help: Option<String>,
     place: Option<Place>,
     path: Vec<usize>,
-    // Of a whole map, and so in want of its name.
+    // Concerns a whole map, whose name has to be added.
     missing: bool,
     unknown_key: bool,
 }
@@ -110,7 +109,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What is wrong with a map that should have one of these keys: a key of another name, or none, or several.
+/// The fault of a map that should have exactly one of these keys: it has another key, none, or several.
 fn not_one(entries: &[Entry], variants: &'static [&'static str]) -> Fault {
     let is_foreign = |entry: &Entry| !variants.contains(&entry.key.as_str());
     if let Some(index) = entries.iter().position(is_foreign) {
@@ -130,16 +129,16 @@ fn not_one(entries: &[Entry], variants: &'static [&'static str]) -> Fault {
     Fault::new(format!("expected a map with one key, {}, found {found}", alternatives(variants)))
 }
 
-/// What to write for a key of a generator that is meant to be a field of the Flow's own schema.
+/// What to write for a key of a generator that is meant to be a field of a custom schema.
 fn own_field(key: &str, known: &[&'static str]) -> Option<String> {
     let takes_fields = known.contains(&"fields") && nearest(key, known.iter().copied()).is_none();
     takes_fields.then(|| {
         let key = shortened(key);
-        format!("for a field of a schema of the Flow's own, write `fields: {{{key}: …}}`")
+        format!("for a field of a custom schema, write `fields: {{{key}: …}}`")
     })
 }
 
-/// For who gave one value where several may be.
+/// The help for a single value where a list is expected.
 pub(crate) const LIST_HELP: &str =
     "a list is written `[a, b]`, or with `- ` before each of its items";
 
@@ -199,7 +198,7 @@ impl de::Error for Fault {
 }
 
 impl<'a> At<'a> {
-    /// Gives a fault that has no place yet the place of this node.
+    /// Sets the place of a fault that has none yet to this node's place.
     fn locate(&self, mut fault: Fault) -> Fault {
         if fault.place.is_none() {
             if fault.missing {
@@ -236,14 +235,14 @@ macro_rules! whole_numbers {
             let whole = match &self.node.value {
                 Value::Number(number) => number
                     .as_i128()
-                    // `1e3` and `5.0` are whole too.
+                    // `1e3` and `5.0` are whole numbers too.
                     .or_else(|| number.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as i128)),
                 _ => None,
             };
             let Some(number) = whole else { return self.mismatch("a whole number") };
             match $type::try_from(number) {
                 Ok(number) => visitor.$visit(number).map_err(|fault| self.locate(fault)),
-                Err(_) if number < 0 => self.mismatch("a whole number from 0 on"),
+                Err(_) if number < 0 => self.mismatch("a whole number of at least 0"),
                 Err(_) => self.mismatch(format_args!("a whole number up to {}", $type::MAX)),
             }
         })+
@@ -307,7 +306,7 @@ impl<'a> Deserializer<'a> for At<'a> {
     fn deserialize_str<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.value {
             Value::Text(text) => visitor.visit_str(text).map_err(|fault| self.locate(fault)),
-            // A visitor that asks for more than text says so; plain strings do not.
+            // Types that accept more than text ask for any value; plain strings do not.
             Value::Bool(_) | Value::Number(_) => {
                 let found = self.node.found();
                 let mut fault = Fault::new(format!("expected text, found {found}"));
@@ -397,10 +396,10 @@ impl<'a> Deserializer<'a> for At<'a> {
     }
 }
 
-/// Asks a model which keys it has: derived models name them when they begin to read.
+/// Finds the keys of a model: derived models name them when they start reading.
 struct Keys;
 
-/// The answer, in the clothes of an error.
+/// The keys, returned as an error.
 #[derive(Debug)]
 struct KeysFound(&'static [&'static str]);
 
@@ -443,7 +442,7 @@ impl<'de> Deserializer<'de> for Keys {
 struct Items<'a> {
     items: &'a [Node],
     next: usize,
-    // An item is called by its list's name; which one it is, its place shows.
+    // Items share the name of their list; the place shows which one is meant.
     name: Name<'a>,
 }
 
@@ -513,7 +512,7 @@ impl<'a> de::MapAccess<'a> for Entries<'a> {
     }
 }
 
-/// An enum written as a word on its own.
+/// An enum written as a single word.
 struct Word<'a>(&'a str);
 
 impl<'a> de::EnumAccess<'a> for Word<'a> {
@@ -555,7 +554,7 @@ impl<'a> de::VariantAccess<'a> for Word<'a> {
     }
 }
 
-/// An enum written as a map of one key.
+/// An enum written as a map with one key.
 struct OneKey<'a> {
     entry: &'a Entry,
 }
@@ -588,7 +587,7 @@ impl<'a> OneKey<'a> {
     }
 }
 
-/// Children of a one-key map are its only entry's.
+/// Adds the step to the only entry of a one-key map.
 fn below(mut fault: Fault) -> Fault {
     fault.path.push(0);
     fault
@@ -598,8 +597,7 @@ impl<'a> de::VariantAccess<'a> for OneKey<'a> {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {
-        let mut fault =
-            Fault::new(format!("`{}` is a word on its own, without a value", self.entry.key));
+        let mut fault = Fault::new(format!("`{}` takes no value", self.entry.key));
         fault.place = Some(self.entry.key_place);
         Err(fault)
     }

@@ -1,4 +1,4 @@
-//! Reading YAML. This is the one file that knows the YAML crate.
+//! Reads YAML. Only this file uses the YAML crate.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,21 +11,21 @@ use serde_yaml::Spanned;
 use super::node::shortened;
 use super::{Entry, File, Node, Place, Problem, Sources, Value};
 
-/// Files larger than this are refused: nobody writes them by hand, and a tree is larger still.
+/// Maximum size of a file: nobody writes larger ones by hand, and their tree is larger still.
 pub(crate) const FILE_BYTES_MAX: usize = 16 << 20;
 
-/// Values of one file, aliases expanded. Keeps a tree within about a hundred MiB.
+/// Maximum number of values per file, with aliases expanded. Keeps a tree within about a hundred MiB.
 const NODES_MAX: usize = 1_000_000;
 
-/// Values that aliases may add: bombs grow by them.
+/// Maximum number of values added by aliases, which YAML bombs rely on.
 const ALIASED_NODES_MAX: usize = 200_000;
 
-/// Nesting of lists and maps. A level takes up to 40 KiB of stack in a debug build, and a thread has
-/// 2 MiB of it.
+/// Maximum nesting of lists and maps. A level takes up to 40 KiB of stack in a debug build, and a thread has
+/// 2 MiB.
 const DEPTH_MAX: usize = 32;
 
 impl Sources {
-    /// Parses a file. Problems go to `problems`; `None` when there is no tree at all. `included` is
+    /// Parses a file and adds its problems to `problems`; `None` if there is no tree at all. `included` is
     /// the place that named the file.
     pub fn parse(
         &mut self,
@@ -38,7 +38,7 @@ impl Sources {
         let too_large = text.len() > FILE_BYTES_MAX;
         let starts = text.match_indices('\n').map(|(at, _)| at as u32 + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        // The rest of a text that is too large is of no use.
+        // A text that is too large is not kept.
         let text = if too_large { String::new() } else { text };
         let mut whole = File { name: name.into(), text, lines, included, secrets: Vec::new() };
         let read = serde_yaml::from_str_with_options::<Spanned<Raw>>(&whole.text, yaml_options());
@@ -66,10 +66,10 @@ impl Sources {
     }
 }
 
-/// Where the values of headers stand in a text that is no YAML, as far as its lines tell.
+/// The places of header values in a text that is not valid YAML, as far as its lines show them.
 fn secrets_of_broken(text: &str) -> Vec<(u32, u32)> {
     let mut secrets = Vec::new();
-    // The indentation of the `headers:` above, if any.
+    // The indentation of the enclosing `headers:`, if any.
     let mut inside: Option<usize> = None;
     let mut start = 0;
     for line in text.split_inclusive('\n') {
@@ -100,7 +100,7 @@ fn user_info(text: &str) -> Option<std::ops::Range<usize>> {
     authority.rfind('@').map(|end| start..start + end)
 }
 
-/// A value as YAML.
+/// Writes a value as YAML.
 pub fn to_yaml(value: &serde_json::Value) -> String {
     serde_yaml::to_string(value).unwrap_or_else(|error| format!("# {error}\n"))
 }
@@ -114,16 +114,16 @@ fn yaml_options() -> serde_yaml::Options {
             max_events: 4 * NODES_MAX,
             max_recorded_anchor_events: ALIASED_NODES_MAX,
             max_documents: 2,
-            // One anchor used by hundreds of scenarios is no bomb.
+            // One anchor used by hundreds of scenarios is not a bomb.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_yaml::alias_limits! {
             max_total_replayed_events: ALIASED_NODES_MAX,
             max_replay_stack_depth: 16,
         },
-        // Ours to tell, with both places and all at once.
+        // We report these ourselves, with both places and all at once.
         duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::PassThrough,
-        // Ours to do, so that what is merged keeps the place it was written at.
+        // We merge ourselves, so that merged values keep the place where they were written.
         merge_keys: serde_yaml::options::MergeKeyPolicy::AsOrdinary,
         strict_booleans: true,
         reject_unsupported_tags: true,
@@ -131,7 +131,7 @@ fn yaml_options() -> serde_yaml::Options {
     }
 }
 
-/// A value as the YAML crate hands it out.
+/// A value as the YAML crate returns it.
 enum Raw {
     Null,
     Bool(bool),
@@ -207,12 +207,12 @@ impl<'de> de::Deserialize<'de> for Raw {
     }
 }
 
-/// Turns what the YAML crate hands out into nodes.
+/// Converts the YAML crate's values to nodes.
 struct Tree<'a> {
     file: u32,
     text: &'a str,
     problems: &'a mut Vec<Problem>,
-    // Stretches that no message may show.
+    // Ranges that messages must not show.
     secrets: Vec<(u32, u32)>,
 }
 
@@ -221,7 +221,7 @@ impl Tree<'_> {
         place_of(location, self.file, self.text)
     }
 
-    /// `secret`: within `headers`, whose values are secrets unless they are expressions.
+    /// `secret` means within `headers`, whose values are secrets unless they are expressions.
     fn node(&mut self, raw: Spanned<Raw>, secret: bool) -> Node {
         let place = self.place(&raw.defined);
         let secret = secret
@@ -254,8 +254,8 @@ impl Tree<'_> {
         Node { value, place, secret: secret && scalar, broken }
     }
 
-    /// Refuses a key that comes twice and does what `<<` asks for: a key of the map itself wins over
-    /// merged ones, an earlier merged map over a later one.
+    /// Rejects duplicate keys and merges `<<`: the map's own keys take precedence over merged ones, and
+    /// earlier merged maps over later ones.
     fn map(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>, secret: bool) -> (Value, bool) {
         let mut broken = false;
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
@@ -314,7 +314,7 @@ fn place_of(location: &serde_yaml::Location, file: u32, text: &str) -> Place {
     let span = location.span();
     let (start, length) = match (span.byte_offset(), span.byte_len()) {
         (Some(start), Some(length)) => (start as usize, length as usize),
-        // The parser's own errors know characters only.
+        // The parser's own errors have positions in characters only.
         _ if location.line() > 0 => {
             let at =
                 text.char_indices().nth(span.offset() as usize).map_or(text.len(), |(at, _)| at);
@@ -327,7 +327,7 @@ fn place_of(location: &serde_yaml::Location, file: u32, text: &str) -> Place {
     Place { file, start: start as u32, end: end as u32 }
 }
 
-/// Says in our words what the YAML crate says in its own, where a user needs it.
+/// Converts the YAML crate's error to our wording, where that helps users.
 fn syntax_problem(error: &serde_yaml::Error, file: u32, text: &str) -> Problem {
     use serde_yaml::Error;
     use serde_yaml::budget::BudgetBreach;
@@ -377,8 +377,8 @@ fn too_deep() -> String {
     format!("this file nests deeper than {DEPTH_MAX} levels")
 }
 
-/// What the scanner says, and what to do about it. It hands on sentences without a type, so this is the
-/// one place that looks for words in them.
+/// The scanner's message, and what to do about it. The scanner's errors are untyped sentences, so this is the
+/// only place that searches them for words.
 fn scanner_problem(error: &serde_yaml::Error, place: Place, line: &str) -> Problem {
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or(&words);
@@ -388,23 +388,23 @@ fn scanner_problem(error: &serde_yaml::Error, place: Place, line: &str) -> Probl
     let problem = Problem::at(place, format!("not valid YAML: {words}"));
     if line.contains("${{") {
         problem.help(
-            "put quotes around a value with `${{ … }}` that stands inside `{…}` or `[…]`, or that \
-             holds `: ` or ` #`",
+            "put quotes around a value with `${{ … }}` that is inside `{…}` or `[…]`, or that \
+             contains `: ` or ` #`",
         )
     } else if words.contains("flow sequence") || words.contains("flow mapping") {
         problem.help(
-            "put quotes around a value inside `{…}` or `[…]` that holds `[`, `]`, `{`, `}`, `: ` or \
-             ` #`, as an expression often does, or write it on a line of its own",
+            "put quotes around a value inside `{…}` or `[…]` that contains `[`, `]`, `{`, `}`, \
+             `: ` or ` #`, as an expression often does, or write it on a separate line",
         )
     } else if words.contains("tab") || line.contains('\t') {
         problem.help("YAML is indented with spaces, not with tabs")
     } else if words.contains("mapping values are not allowed") {
         problem.help(
-            "keys of a value stand on lines of their own below it, further in, or in `{…}`; a text \
-             that holds `: ` stands in quotes",
+            "put the keys of a value on separate lines below it, indented further, or in `{…}`; \
+             put text with `: ` in quotes",
         )
     } else if words.contains("block collection") || words.contains("block mapping") {
-        problem.help("the keys of a map, and the `- ` of a list, begin in the same column")
+        problem.help("the keys of a map, and the `- ` of a list, must begin in the same column")
     } else {
         problem
     }

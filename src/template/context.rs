@@ -1,4 +1,4 @@
-//! What holds once for a suite: `vars`, `env` and `matrix`.
+//! Values that are fixed for a suite: `vars`, `env` and `matrix`.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,33 +13,33 @@ use super::{LOADED, Root, Scope, TemplateError};
 use crate::units::Secrets;
 use crate::wire::Map;
 
-/// What holds once for a suite: `vars`, `env` and `matrix`. Cheap to clone.
+/// Values that are fixed for a suite: `vars`, `env` and `matrix`. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Context {
     vars: Arc<Names>,
     env: Arc<Names>,
     matrix: Arc<Names>,
-    // Variables made from `env`, and the expression that may be shown instead of the value.
+    // Variables computed from `env`, with the expression to show instead of the value.
     secrets: Arc<HashMap<String, String>>,
-    // Whether a value of `matrix` has a secret in it.
+    // Whether a value of `matrix` contains a secret.
     secret_matrix: bool,
-    // Whether the values of `matrix` are not known.
+    // Whether the values of `matrix` are unknown.
     lacks_matrix: bool,
-    // Variables whose values are not known, because something is wrong with them.
+    // Variables whose values are unknown because of an error.
     lacks_vars: Arc<HashSet<String>>,
 }
 
-/// Values by name, each made into one of minijinja when it is first looked at.
+/// Values by name, each converted to minijinja's type at its first use.
 #[derive(Clone, Default)]
 struct Names {
     map: Map,
     made: HashMap<String, OnceLock<Value>>,
-    /// Where values are told to be secret when they are looked at; those cannot be looked through.
+    /// If set, values are registered here as secrets when used, and cannot be enumerated.
     secrets: Option<Secrets>,
 }
 
 impl Context {
-    /// A context of these values.
+    /// A context with these values.
     pub fn new(vars: Map, env: Map, matrix: Map) -> Context {
         Context {
             vars: Arc::new(Names::new(vars)),
@@ -52,17 +52,17 @@ impl Context {
         }
     }
 
-    /// Has the value of a variable be unknown.
+    /// Marks the value of a variable as unknown.
     pub(crate) fn lack_var(&mut self, name: &str) {
         Arc::make_mut(&mut self.lacks_vars).insert(name.to_owned());
     }
 
-    /// The same variables lack their values as there.
+    /// Marks the same variables as unknown as in another context.
     pub(crate) fn lack_vars_of(&mut self, other: &Context) {
         self.lacks_vars = other.lacks_vars.clone();
     }
 
-    /// Whether one of these paths leads to what has no value, which was told elsewhere.
+    /// Whether one of these paths leads to an unknown value, which is reported elsewhere.
     pub(crate) fn lacks_one_of<'p>(&self, mut paths: impl Iterator<Item = &'p str>) -> bool {
         let knows_all = !self.lacks_matrix && self.lacks_vars.is_empty();
         !knows_all
@@ -74,13 +74,13 @@ impl Context {
             })
     }
 
-    /// Has all values of `env` that are looked at from now on be secret.
+    /// Registers all values of `env` that are used from now on as secrets.
     pub(crate) fn hiding(mut self, secrets: Secrets) -> Context {
         Arc::make_mut(&mut self.env).secrets = Some(secrets);
         self
     }
 
-    /// Has the texts of what an expression made from `env` be secret.
+    /// Registers the texts in the value of an expression that uses `env` as secrets.
     fn hide(&self, expression: &Expression, value: &serde_json::Value, add: fn(&Secrets, &str)) {
         if let Some(secrets) = &self.env.secrets
             && self.is_secret(expression)
@@ -89,7 +89,7 @@ impl Context {
         }
     }
 
-    /// A text without secrets.
+    /// The text with secrets masked.
     pub(super) fn mask(&self, text: &str) -> String {
         match &self.env.secrets {
             Some(secrets) => secrets.mask(text).into_owned(),
@@ -97,7 +97,7 @@ impl Context {
         }
     }
 
-    /// The same with other `matrix` values.
+    /// The same context with other `matrix` values.
     pub(crate) fn with_matrix(&self, matrix: Map) -> Context {
         let has_secret = |secrets: &Secrets| {
             let text = serde_json::Value::Object(matrix.clone()).to_string();
@@ -108,13 +108,13 @@ impl Context {
         Context { matrix, secret_matrix, lacks_matrix: false, ..self.clone() }
     }
 
-    /// The same without `matrix`, which has problems of its own.
+    /// The same context without `matrix`, which has its own problems.
     pub(crate) fn without_matrix(&self) -> Context {
         Context { lacks_matrix: true, ..self.with_matrix(Map::new()) }
     }
 
-    /// Whether a text has no value because an expression in it looks at a `matrix` or a variable that has
-    /// none, which was told elsewhere.
+    /// Whether a text has no value because an expression in it uses an unknown `matrix` or variable, which is
+    /// reported elsewhere.
     pub fn lacks(&self, text: &str) -> bool {
         let is_lacking = |cut: &Cut<'_>| match cut {
             Cut::Text(_) => false,
@@ -125,8 +125,8 @@ impl Context {
         !knows_all && cut(text).is_ok_and(|cuts| cuts.iter().any(is_lacking))
     }
 
-    /// Adds a variable, or gives it another value. `secret` is the expression that may be shown instead
-    /// of a value made from `env`.
+    /// Adds or replaces a variable. `secret` is the expression to show instead of a value computed from
+    /// `env`.
     pub(crate) fn set_var(&mut self, name: &str, value: serde_json::Value, secret: Option<String>) {
         Arc::make_mut(&mut self.vars).set(name, value);
         if let Some(shown) = secret {
@@ -141,12 +141,12 @@ impl Context {
         &self.vars.map
     }
 
-    /// The expression that may be shown instead of a variable's value, where that is a secret.
+    /// The expression to show instead of a variable's value, if that is secret.
     pub(crate) fn shown_instead(&self, name: &str) -> Option<&str> {
         self.secrets.get(name).map(String::as_str)
     }
 
-    /// A variable of the environment. Whoever shows it has to hide it.
+    /// An environment variable. Callers must mask it in their output.
     pub(crate) fn env(&self, name: &str) -> Option<&str> {
         self.env.map.get(name).and_then(serde_json::Value::as_str)
     }
@@ -156,7 +156,7 @@ impl Context {
         &self.matrix.map
     }
 
-    /// Whether an expression looks at `env`, or at a variable or matrix value that was made from it.
+    /// Whether an expression uses `env`, or a variable or matrix value computed from it.
     pub(super) fn is_secret(&self, expression: &Expression) -> bool {
         expression.mentions("env")
             || (self.secret_matrix && expression.mentions("matrix"))
@@ -168,7 +168,7 @@ impl Context {
                 }))
     }
 
-    /// What stands for a path such as `vars.rate` in an expression. The values of `env` are not shown.
+    /// What replaces a path such as `vars.rate` in an expression. The values of `env` are not shown.
     pub(super) fn literal(&self, path: &str) -> Option<String> {
         let (root, rest) = path.split_once('.').unwrap_or((path, ""));
         let values = match root {
@@ -213,7 +213,7 @@ impl Context {
     /// The value of an expression at load time.
     ///
     /// # Errors
-    /// It has none.
+    /// When it has none.
     pub(crate) fn evaluate(
         &self,
         expression: &Expression,
@@ -226,7 +226,7 @@ impl Context {
     /// Its value for one Document, request or response, with `root` as the names.
     ///
     /// # Errors
-    /// It has none.
+    /// When it has none.
     pub(crate) fn json(
         &self,
         expression: &Expression,
@@ -248,7 +248,7 @@ impl Context {
 }
 
 fn hide_texts(secrets: &Secrets, value: &serde_json::Value, add: fn(&Secrets, &str)) {
-    /// Of shorter ones there are many, such as `grpc`, that nobody hides.
+    /// Many shorter texts, such as `grpc`, are not secret.
     const BYTES_MIN: usize = 8;
     match value {
         serde_json::Value::String(text) if text.len() >= BYTES_MIN => add(secrets, text),
@@ -281,7 +281,7 @@ fn literal(value: &serde_json::Value) -> String {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values of `env` are secrets, and variables may be made from them.
+        // Values of `env` are secrets, and variables may be computed from them.
         let vars: Vec<&str> = self.vars.map.keys().map(String::as_str).collect();
         f.debug_struct("Context")
             .field("vars", &vars)
@@ -323,7 +323,7 @@ impl Object for Names {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         if self.secrets.is_some() {
-            // Nobody means the whole environment.
+            // Using the whole environment is never intended.
             return Enumerator::NonEnumerable;
         }
         Enumerator::Values(self.map.keys().map(|name| Value::from(name.as_str())).collect())

@@ -11,15 +11,15 @@ use super::functions::{self, RANDOM};
 use super::{Context, TemplateError};
 use crate::units::nearest;
 
-/// What one evaluation may do: instructions, and the data it makes (64 bytes cost as much as one
-/// instruction). Enough for a text of some MiB, far from a second of time.
+/// The budget of one evaluation: instructions, and the data it produces (64 bytes cost as much as one
+/// instruction). Enough for a text of several MiB, and far less than a second.
 const FUEL: u64 = 200_000;
 
-/// No expression that a person writes is longer.
+/// Maximum length of an expression: people do not write longer ones.
 const EXPRESSION_BYTES_MAX: usize = 16 << 10;
 
-/// Words, texts, numbers and signs of one expression. Each may nest what comes after it, and compiling
-/// walks down: a thousand take less than half of a thread's 2 MiB of stack in a debug build.
+/// Maximum number of words, strings, numbers and signs in an expression. Each may nest the following ones,
+/// and compiling is recursive: a thousand take less than half of a thread's 2 MiB of stack in a debug build.
 const TOKENS_MAX: usize = 1000;
 
 /// A compiled expression.
@@ -33,7 +33,7 @@ struct Compiled {
     expression: minijinja::Expression<'static, 'static>,
     // The names it begins paths with: `vars`, `i`, `choice`.
     names: BTreeSet<String>,
-    // The whole paths: `vars.rate`, for errors.
+    // The full paths, for errors: `vars.rate`.
     paths: BTreeSet<String>,
 }
 
@@ -41,19 +41,19 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
-    // What it dumps is for authors of templates in programs.
+    // Its dump is meant for authors of templates in programs.
     environment.remove_global("debug");
-    // `text.startswith("a")`, for those who know Python better than jinja.
+    // `text.startswith("a")`, for users who know Python better than jinja.
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     functions::add_to(&mut environment);
     environment
 });
 
 impl Expression {
-    /// Compiles an expression that may use the names in `known`, beside jinja's own functions.
+    /// Compiles an expression that may use the names in `known` besides jinja's own functions.
     ///
     /// # Errors
-    /// Wrong syntax, unknown names, filters or tests.
+    /// For wrong syntax, unknown names, filters or tests.
     pub(crate) fn compile(text: &str, known: &[&str]) -> Result<Expression, TemplateError> {
         let text = text.trim();
         let wrong =
@@ -65,7 +65,7 @@ impl Expression {
             return Err(wrong(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes")));
         }
         if tokens(text) > TOKENS_MAX {
-            return Err(wrong(format!("an expression has at most {TOKENS_MAX} words and signs")));
+            return Err(wrong(format!("an expression has at most {TOKENS_MAX} tokens")));
         }
         let expression =
             ENVIRONMENT.compile_expression_owned(text.to_owned()).map_err(|error| {
@@ -81,7 +81,7 @@ impl Expression {
                 ..wrong(format!("unknown {what} `{name}`"))
             });
         }
-        // minijinja does not look into what a slice is taken of, so it is asked about one without slices.
+        // minijinja finds no names in the operand of a slice, so a copy without slices is analysed.
         let unsliced = match without_slices(text) {
             Some(text) => ENVIRONMENT.compile_expression_owned(text).map(Some),
             None => Ok(None),
@@ -100,7 +100,9 @@ impl Expression {
                 continue;
             }
             if random {
-                return Err(wrong(format!("`{name}` is known in documents and parameters only")));
+                return Err(wrong(format!(
+                    "`{name}` is available in documents and parameters only"
+                )));
             }
             let mut all: Vec<&str> = known.to_vec();
             if known.contains(&"i") {
@@ -121,12 +123,12 @@ impl Expression {
         })
     }
 
-    /// As written.
+    /// The expression as written.
     pub(crate) fn text(&self) -> &str {
         &self.compiled.text
     }
 
-    /// The paths it looks up, as far as they are plain: `response.docs`, `vars.rate`.
+    /// The static paths it looks up: `response.docs`, `vars.rate`.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.compiled.paths.iter().map(String::as_str)
     }
@@ -141,10 +143,10 @@ impl Expression {
         self.compiled.names.contains(name)
     }
 
-    /// Its value with `root` as the names.
+    /// Its value, with names looked up in `root`.
     ///
     /// # Errors
-    /// It has none: an undefined name, a type that does not fit, no more fuel.
+    /// When it has none: an undefined name, a wrong type, no fuel left.
     pub(crate) fn evaluate(&self, root: Value) -> Result<Value, TemplateError> {
         let error =
             |reason, help| TemplateError { expression: shortened(self.text()), reason, help };
@@ -160,7 +162,7 @@ impl Expression {
         }
     }
 
-    /// The first path that leads nowhere, and the name that was probably meant there.
+    /// The first path that is undefined, and the name that was probably meant.
     fn missing_path(&self, root: &Value) -> Option<(String, Option<String>)> {
         for path in self.paths() {
             let mut value = root.clone();
@@ -199,7 +201,7 @@ impl Expression {
         None
     }
 
-    /// The expression with values instead of the paths that begin with `vars`, `env` or `matrix`.
+    /// The expression with paths that begin with `vars`, `env` or `matrix` replaced by their values.
     pub(crate) fn inlined(&self, context: &Context) -> String {
         let text = self.text();
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -221,7 +223,7 @@ impl Expression {
                 _ => (),
             }
             inlined.push(c);
-            // A backslash that is escaped itself escapes nothing.
+            // An escaped backslash does not escape anything.
             after = if c == '\\' && after == '\\' { ' ' } else { c };
             rest = &rest[c.len_utf8()..];
         }
@@ -248,7 +250,7 @@ impl fmt::Debug for Expression {
 /// Why a value cannot be written as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotJson {
-    /// Infinite, or not a number.
+    /// Infinite or not a number.
     #[error("the value is not a finite number")]
     NotFinite,
     /// A name without a value.
@@ -259,10 +261,10 @@ enum NotJson {
     Kind(ValueKind),
 }
 
-/// A value of minijinja as JSON.
+/// Converts a minijinja value to JSON.
 ///
 /// # Errors
-/// When it has a number that is not finite, or is no data at all.
+/// When it contains a number that is not finite, or is not data at all.
 fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
     if value.kind() == ValueKind::Number
         && f64::try_from(value.clone()).is_ok_and(|number| !number.is_finite())
@@ -275,7 +277,7 @@ fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
     serde_json::to_value(value).map_err(|_| NotJson::Kind(value.kind()))
 }
 
-/// How many words, texts, numbers and signs an expression has.
+/// The number of words, strings, numbers and signs in an expression.
 fn tokens(text: &str) -> usize {
     let (mut count, mut quote, mut in_word, mut escaped) = (0, None, false, false);
     for c in text.chars() {
@@ -300,11 +302,11 @@ fn tokens(text: &str) -> usize {
     count
 }
 
-/// The expression with the parts of a slice joined instead, `x[(0)~(5)]` for `x[:5]`: it looks up the
-/// same names. `None` when there is no slice.
+/// The expression with the parts of each slice joined, `x[(0)~(5)]` for `x[:5]`: it looks up the same names.
+/// `None` if there is no slice.
 fn without_slices(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len() + 16);
-    // Of each bracket that is open: what it is, and the parts that a slice of it has had.
+    // For each open bracket: its character, and the parts of its slice so far.
     let mut open: Vec<(char, Vec<usize>)> = Vec::new();
     let (mut found, mut quote, mut escaped) = (false, None, false);
     for c in text.chars() {
@@ -346,7 +348,7 @@ fn without_slices(text: &str) -> Option<String> {
     found.then_some(out)
 }
 
-/// The filters that are likely to be meant by a misspelt one.
+/// Filters that a misspelt name is likely to mean.
 const FILTERS: [&str; 38] = [
     "abs",
     "attr",
@@ -388,7 +390,7 @@ const FILTERS: [&str; 38] = [
     "urlencode",
 ];
 
-/// The tests that are likely to be meant by a misspelt one.
+/// Tests that a misspelt name is likely to mean.
 const TESTS: [&str; 18] = [
     "boolean",
     "defined",
@@ -410,8 +412,8 @@ const TESTS: [&str; 18] = [
     "undefined",
 ];
 
-/// The first filter or test of an expression that does not exist: what it should be, its name, and
-/// what there is. minijinja itself would tell when the expression is evaluated, which is too late.
+/// The first unknown filter or test of an expression: which of the two it is, its name, and the known ones.
+/// minijinja itself reports it only when the expression is evaluated, which is too late.
 fn unknown_filter(text: &str) -> Option<(&'static str, &str, &'static [&'static str])> {
     let exists = |kind: &str, name: &str| {
         ENVIRONMENT.empty_state().perform_test(kind, &[Value::from(name)]).unwrap_or(true)
@@ -464,7 +466,7 @@ fn unknown_filter(text: &str) -> Option<(&'static str, &str, &'static [&'static 
     None
 }
 
-/// Whether a text has a `=` where it probably means `==`.
+/// Whether a text has a single `=` that probably means `==`.
 fn equals_once(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..bytes.len().saturating_sub(1)).any(|at| {
@@ -474,10 +476,10 @@ fn equals_once(text: &str) -> bool {
     })
 }
 
-/// minijinja's words without the place in a template that has one line.
+/// minijinja's message without the position, as our templates have only one line.
 fn reason(error: &Error) -> String {
     match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "evaluation takes too long or makes too much data".into(),
+        (ErrorKind::OutOfFuel, _) => "evaluation takes too long or produces too much data".into(),
         (ErrorKind::UndefinedError, None) => "a value is not defined".into(),
         (ErrorKind::SyntaxError, Some(detail)) => detail.to_owned(),
         (ErrorKind::MissingArgument, detail) => {

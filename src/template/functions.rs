@@ -11,18 +11,18 @@ use rand_distr::{Distribution, Normal, Zipf};
 use crate::random::{self, Key};
 use crate::source::Sources;
 
-/// Words that one call of `words` may ask for.
+/// Maximum number of words per call of `words`.
 const WORDS_MAX: u64 = 100_000;
 
-/// The random functions: known where each Document or request is evaluated.
+/// The random functions: available where an expression is evaluated for each Document or request.
 pub(super) const RANDOM: [&str; 7] =
     ["choice", "uniform", "normal", "randint", "zipf", "words", "uuid"];
 
-/// What makes the context's random stream known to the functions. No file can name it.
+/// The name under which functions find the context's random stream. No file can use it.
 pub(super) const STREAM: &str = "\0stream";
 
-/// The random numbers of one evaluation. Each call of a function has a stream of its own, so that
-/// one that draws more does not shift the next.
+/// The random numbers of one evaluation. Each function call has its own stream, so that one that draws more
+/// does not shift the next.
 #[derive(Debug)]
 pub(super) struct Stream {
     key: Key,
@@ -42,7 +42,7 @@ impl Object for Stream {
     }
 }
 
-/// Makes the functions known to expressions.
+/// Adds the functions to the environment of expressions.
 pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_function("choice", choice);
     environment.add_function("uniform", uniform);
@@ -54,7 +54,7 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_filter("from_yaml", from_yaml);
 }
 
-/// What a text says as YAML or JSON: a list in a variable of the environment.
+/// Parses a text as YAML or JSON, such as a list in an environment variable.
 fn from_yaml(text: &str) -> Result<Value, Error> {
     let (mut sources, mut problems) = (Sources::new(), Vec::new());
     match sources.parse("", text.to_owned(), None, &mut problems) {
@@ -67,7 +67,7 @@ fn rng(state: &State<'_, '_>, name: &str) -> Result<rand_pcg::Pcg64Mcg, Error> {
     let stream = state.lookup(STREAM);
     let stream = stream.as_ref().and_then(|value| value.downcast_object_ref::<Stream>());
     let Some(stream) = stream else {
-        return Err(wrong(format!("`{name}` is known in documents and parameters only")));
+        return Err(wrong(format!("`{name}` is available in documents and parameters only")));
     };
     Ok(stream.key.index(stream.calls.fetch_add(1, Ordering::Relaxed)).rng())
 }
@@ -92,7 +92,7 @@ fn choice(state: &State<'_, '_>, items: Value, weights: Option<Vec<f64>>) -> Res
                 weights.iter().all(|weight| *weight >= 0.0) && total.is_finite() && total > 0.0;
             if weights.len() != count || !proper {
                 return Err(wrong(
-                    "`choice` takes one weight for each item, none below 0, not all 0",
+                    "`choice` takes one weight per item, none below 0 and not all 0",
                 ));
             }
             let mut left = rng.random::<f64>() * total;
@@ -100,7 +100,7 @@ fn choice(state: &State<'_, '_>, items: Value, weights: Option<Vec<f64>>) -> Res
                 left -= weight;
                 left < 0.0
             });
-            // Rounding may leave a last crumb; it goes to the last item that can come at all.
+            // Rounding may leave a remainder, which goes to the last item with a positive weight.
             at.or_else(|| weights.iter().rposition(|weight| *weight > 0.0)).unwrap_or(0)
         }
     };
@@ -119,7 +119,8 @@ fn normal(state: &State<'_, '_>, mean: Option<f64>, deviation: Option<f64>) -> R
     let mut rng = rng(state, "normal")?;
     let (mean, deviation) = (mean.unwrap_or(0.0), deviation.unwrap_or(1.0));
     let normal = Normal::new(mean, deviation).ok().filter(|_| deviation >= 0.0 && mean.is_finite());
-    let normal = normal.ok_or_else(|| wrong("`normal` takes a mean and a deviation from 0 on"))?;
+    let normal =
+        normal.ok_or_else(|| wrong("`normal` takes a mean and a deviation of at least 0"))?;
     Ok(normal.sample(&mut rng))
 }
 
@@ -134,8 +135,8 @@ fn randint(state: &State<'_, '_>, low: i64, high: i64) -> Result<i64, Error> {
 fn zipf(state: &State<'_, '_>, n: u64, exponent: Option<f64>) -> Result<u64, Error> {
     let mut rng = rng(state, "zipf")?;
     let zipf = Zipf::new(n as f64, exponent.unwrap_or(1.0)).ok().filter(|_| n >= 1);
-    let zipf =
-        zipf.ok_or_else(|| wrong("`zipf` takes a count from 1 on and an exponent from 0 on"))?;
+    let zipf = zipf
+        .ok_or_else(|| wrong("`zipf` takes a count of at least 1 and an exponent of at least 0"))?;
     Ok((zipf.sample(&mut rng) as u64).clamp(1, n))
 }
 
@@ -153,7 +154,7 @@ fn words(state: &State<'_, '_>, low: u64, high: Option<u64>) -> Result<String, E
 
 fn uuid(state: &State<'_, '_>, none: Rest<Value>) -> Result<String, Error> {
     if !none.is_empty() {
-        return Err(wrong("`uuid` takes nothing"));
+        return Err(wrong("`uuid` takes no arguments"));
     }
     let bytes: u128 = rng(state, "uuid")?.random();
     Ok(uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string())
@@ -171,17 +172,17 @@ mod tests {
             ("${{ choice('abc') }}", "`choice` takes a list that is not empty"),
             (
                 "${{ choice([1], [0]) }}",
-                "`choice` takes one weight for each item, none below 0, not all 0",
+                "`choice` takes one weight per item, none below 0 and not all 0",
             ),
             ("${{ uniform(2, 1) }}", "`uniform` takes a lower and a higher number"),
-            ("${{ normal(0, -1) }}", "`normal` takes a mean and a deviation from 0 on"),
+            ("${{ normal(0, -1) }}", "`normal` takes a mean and a deviation of at least 0"),
             ("${{ randint(2, 1) }}", "`randint` takes a lower and a higher whole number"),
-            ("${{ zipf(0) }}", "`zipf` takes a count from 1 on and an exponent from 0 on"),
+            ("${{ zipf(0) }}", "`zipf` takes a count of at least 1 and an exponent of at least 0"),
             (
                 "${{ words(9999999) }}",
                 "`words` takes a count up to 100000, or a lower and a higher one",
             ),
-            ("${{ uuid(1) }}", "`uuid` takes nothing"),
+            ("${{ uuid(1) }}", "`uuid` takes no arguments"),
         ] {
             let template = Template::parse(text).expect(text);
             let scope = Scope { i: 0, key: Key::new(0), captured: None };

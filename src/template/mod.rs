@@ -1,8 +1,8 @@
-//! `${{ … }}`: the one place that knows minijinja's expressions.
+//! `${{ … }}`: the only place that uses minijinja's expressions.
 //!
-//! An `Expression` is compiled once and evaluated often. A [`Template`] is a value of a file (a
-//! text, a list, a map) with expressions in it. Undefined names are errors, evaluation has fuel, so
-//! neither a typo nor an endless repetition gets far.
+//! An `Expression` is compiled once and evaluated often. A [`Template`] is a value of a file (a text, a list,
+//! a map) that contains expressions. Undefined names are errors and evaluation has limited fuel, so neither
+//! typos nor endless loops get far.
 
 mod context;
 mod expression;
@@ -28,11 +28,11 @@ use functions::{STREAM, Stream};
 use part::Part;
 use pieces::{Cut, cut};
 
-/// The names that hold once for a suite.
+/// The names whose values are fixed for a suite.
 const LOADED: [&str; 3] = ["vars", "env", "matrix"];
 
-/// What may be shown of a variable that was made from `env`, as an expression: its own, where it is
-/// one, or a mask.
+/// The expression to show for a variable computed from `env`: the variable's own if it is a single
+/// expression, otherwise a mask.
 pub fn shown(text: &str, context: &Context) -> String {
     match cut(text).as_deref() {
         Ok([Cut::Expression(text)]) => {
@@ -43,23 +43,23 @@ pub fn shown(text: &str, context: &Context) -> String {
     .unwrap_or_else(|_| "'***'".into())
 }
 
-/// The names that templates in documents and parameters know, beside the random functions.
+/// The names available to templates in documents and parameters, besides the random functions.
 const EACH: [&str; 5] = ["i", "vars", "env", "matrix", "captured"];
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}{}", self.part())]
 pub struct TemplateError {
-    /// As written; empty where a plain value is wrong.
+    /// The expression as written; empty if a plain value is wrong.
     pub expression: String,
-    /// What is wrong, in words.
+    /// What is wrong.
     pub reason: String,
     /// What was probably meant.
     pub help: Option<String>,
 }
 
 impl TemplateError {
-    /// Adds it to the problems of a file. `at` is the value it is of, or one that holds that value.
+    /// Adds it to the problems of a file. `at` is the value with the expression, or one that contains it.
     pub(crate) fn tell(&self, at: Spot<'_>, problems: &mut Vec<Problem>) {
         at.find(&self.expression).problem(problems, self.to_string(), |problem| {
             let problem = problem.narrow(&self.expression);
@@ -70,7 +70,7 @@ impl TemplateError {
         });
     }
 
-    /// The part of a message that names the expression, unless the reason does.
+    /// The part of a message that names the expression, unless the reason already does.
     fn part(&self) -> String {
         if self.expression.is_empty() || self.reason.contains(&format!("`{}`", self.expression)) {
             String::new()
@@ -80,7 +80,7 @@ impl TemplateError {
     }
 }
 
-/// A value with expressions in it, parsed once, evaluated as often as wanted.
+/// A value with expressions in it, parsed once and evaluated any number of times.
 #[derive(Clone, Debug)]
 pub struct Template {
     part: Part,
@@ -94,11 +94,11 @@ pub struct Scope<'a> {
     pub i: u64,
     /// The stream that random functions draw from.
     pub key: Key,
-    /// What earlier steps kept.
+    /// Values captured by earlier steps.
     pub captured: Option<&'a Map>,
 }
 
-/// The names an expression sees.
+/// The names available to an expression.
 #[derive(Debug)]
 struct Root {
     context: Context,
@@ -118,12 +118,12 @@ impl Object for Root {
     }
 }
 
-/// Evaluates a text of a file at load time; a text that is exactly one expression gives a value of
-/// its type. The second result tells whether `env` was looked at, or at a variable that did,
-/// which makes the value a secret.
+/// Evaluates a text of a file at load time; a text that is exactly one expression keeps the type of its
+/// value. The second result tells whether `env`, or a variable computed from it, was used, which makes the
+/// value a secret.
 ///
 /// # Errors
-/// An expression that does not compile, or has no value.
+/// When an expression does not compile or has no value.
 pub fn evaluate_text(
     text: &str,
     context: &Context,
@@ -153,15 +153,15 @@ pub fn evaluate_text(
 }
 
 impl Template {
-    /// A template of a text.
+    /// Parses a template from a text.
     ///
     /// # Errors
-    /// An expression that does not compile.
+    /// When an expression does not compile.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
         Ok(Template { part: Part::parse(text, &EACH)?, context: Context::default() })
     }
 
-    /// A template of a text of a file. What does not compile is told when it is bound.
+    /// Reads a template from a text of a file. Compile errors are reported when it is bound.
     pub(crate) fn read(text: &str) -> Template {
         Template { part: Part::read(text), context: Context::default() }
     }
@@ -177,10 +177,10 @@ impl Template {
         Template { part: Part::Map(part.collect()), context: Context::default() }
     }
 
-    /// Gives `vars`, `env` and `matrix` their values, and evaluates what depends on them alone.
+    /// Sets the values of `vars`, `env` and `matrix`, and evaluates expressions that depend only on them.
     ///
     /// # Errors
-    /// Every expression that does not compile, or is of them and has no value.
+    /// Every expression that does not compile, or that depends only on them and has no value.
     pub fn bind(&self, context: &Context) -> Result<Template, Vec<TemplateError>> {
         let mut errors = Vec::new();
         let part = self.part.bind(context, &mut errors);
@@ -191,12 +191,12 @@ impl Template {
         }
     }
 
-    /// Whether it has the same value always: a bound template without `i` and random functions.
+    /// Whether its value is always the same: a bound template without `i` and random functions.
     pub(crate) fn is_constant(&self) -> bool {
         self.part.is_constant()
     }
 
-    /// The value, when it is the same always and known as a whole.
+    /// The value, if it is always the same and known completely.
     pub fn as_constant(&self) -> Option<&serde_json::Value> {
         match &self.part {
             Part::Constant(value) | Part::Hidden { value, .. } => Some(value),
@@ -204,10 +204,10 @@ impl Template {
         }
     }
 
-    /// The value with expressions where they are left, as a file has it.
+    /// The value with its remaining expressions, as written in a file.
     ///
-    /// Where `vars` and `matrix` are looked up beside `i` or random functions, their values stand
-    /// instead; `env` stays, since its values are secrets.
+    /// In expressions that also use `i` or random functions, `vars` and `matrix` are replaced by their
+    /// values; `env` stays, since its values are secrets.
     pub fn to_json(&self) -> serde_json::Value {
         self.part.to_json(&self.context)
     }
@@ -217,14 +217,14 @@ impl Template {
         self.part.mentions(name)
     }
 
-    /// The paths that its expressions look up, as far as they are plain: `captured.id`.
+    /// The static paths that its expressions look up: `captured.id`.
     pub fn paths(&self) -> Vec<&str> {
         let mut paths = Vec::new();
         self.part.paths(&mut paths);
         paths
     }
 
-    /// Whether the value will be a map, as far as can be told before it is evaluated.
+    /// Whether the value may be a map, as far as is known before it is evaluated.
     pub(crate) fn may_be_map(&self) -> bool {
         match &self.part {
             Part::Constant(value) | Part::Hidden { value, .. } => value.is_object(),
@@ -236,7 +236,7 @@ impl Template {
     /// The value for one Document or request.
     ///
     /// # Errors
-    /// An expression that has none there.
+    /// When an expression has no value there.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<serde_json::Value, TemplateError> {
         self.part.evaluate(&self.context, scope)
     }
@@ -244,7 +244,7 @@ impl Template {
     /// The value as text, for fields that are text: numbers as in JSON.
     ///
     /// # Errors
-    /// An expression that has no value there, or a list, a map or nothing.
+    /// When an expression has no value there, or the value is a list, a map or null.
     pub fn evaluate_text(&self, scope: &Scope<'_>) -> Result<String, TemplateError> {
         match self.evaluate(scope)? {
             serde_json::Value::String(text) => Ok(text),
@@ -258,7 +258,7 @@ impl Template {
     /// The value as a finite number.
     ///
     /// # Errors
-    /// An expression that has no value there, or another type.
+    /// When an expression has no value there, or the value has another type.
     pub(crate) fn evaluate_number(&self, scope: &Scope<'_>) -> Result<f64, TemplateError> {
         let value = self.evaluate(scope)?;
         value.as_f64().ok_or_else(|| self.mistyped("a number", &value))
@@ -358,7 +358,7 @@ mod tests {
             ("${{ i }}", "unknown name `i`"),
             (
                 "${{ choice([1]) }}",
-                "`choice` is known in documents and parameters only, in `choice([1])`",
+                "`choice` is available in documents and parameters only, in `choice([1])`",
             ),
             ("${{ vars.k | shout }}", "unknown filter `shout`, in `vars.k | shout`"),
             ("${{ vars.k is evn }}", "unknown test `evn`, in `vars.k is evn`"),
@@ -372,7 +372,7 @@ mod tests {
             ),
             (
                 "${{ 'x' * 99999999 }}",
-                "evaluation takes too long or makes too much data, in `'x' * 99999999`",
+                "evaluation takes too long or produces too much data, in `'x' * 99999999`",
             ),
             ("${{ 2.0 ** 5000 }}", "the value is not a finite number, in `2.0 ** 5000`"),
         ] {
@@ -400,7 +400,7 @@ mod tests {
             "${{ '%0999999999d' | format(1) }}".into(),
             "${{ 'a' | center(999999999) | indent(999999999) }}".into(),
         ] {
-            // What it comes to does not matter, only that it comes to something soon.
+            // The result does not matter, only that there is one soon.
             let _ = load(&text);
         }
     }
@@ -427,7 +427,7 @@ mod tests {
             assert!(each("${{ normal(0, 1) }}", i).as_f64().expect("a number").is_finite());
             assert_eq!(each("${{ uuid() }}", i).as_str().expect("a text").len(), 36);
         }
-        // Two calls in one value draw apart.
+        // Two calls in one value draw independently.
         let twice = each("${{ uuid() }} ${{ uuid() }}", 3);
         let (one, two) = twice.as_str().expect("a text").split_once(' ').expect("two");
         assert_ne!(one, two);

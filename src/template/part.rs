@@ -1,4 +1,4 @@
-//! A value of a file, with expressions anywhere in it.
+//! A value of a file that may contain expressions anywhere.
 
 use std::fmt;
 
@@ -18,9 +18,9 @@ pub(super) enum Part {
     Text(Pieces),
     List(Vec<Part>),
     Map(Vec<(String, Part)>),
-    // Always the same, and made from a secret: shown by the expression it came from.
+    // Constant, and computed from a secret: shown as the expression it came from.
     Hidden { value: serde_json::Value, shown: String },
-    // What does not compile is told when the template is bound, at its place.
+    // Does not compile, which is reported at its place when the template is bound.
     Broken { text: String, error: TemplateError },
 }
 
@@ -52,10 +52,11 @@ impl Part {
         Pieces::of(cuts, known).map(Part::Text)
     }
 
-    /// With values for what depends on the context alone. What has none goes to `errors`.
+    /// Replaces expressions that depend only on the context by their values. Those without a value are added
+    /// to `errors`.
     pub(super) fn bind(&self, context: &Context, errors: &mut Vec<TemplateError>) -> Part {
         let fixed = |expression: &Expression| {
-            // A global that is no random function (`range`) gives the same always, too.
+            // A global that is not a random function (`range`) also always gives the same.
             let each = |name: &str| RANDOM.contains(&name) || name == "i" || name == "captured";
             !expression.names().any(each)
         };
@@ -86,7 +87,7 @@ impl Part {
                 });
                 for piece in pieces {
                     let text = match piece {
-                        // A secret beside what changes stays, so that it is not shown.
+                        // A secret next to changing parts stays an expression, so that it is not shown.
                         Piece::Expression(expression)
                             if fixed(expression)
                                 && (all_fixed || !context.is_secret(expression)) =>
@@ -147,13 +148,13 @@ impl Part {
         }
     }
 
-    /// Parses a text; what does not compile waits to be told.
+    /// Parses a text; compile errors are kept to be reported later.
     pub(super) fn read(text: &str) -> Part {
         Part::parse(text, &EACH)
             .unwrap_or_else(|error| Part::Broken { text: text.to_owned(), error })
     }
 
-    /// Whether it has the same value always.
+    /// Whether its value is always the same.
     pub(super) fn is_constant(&self) -> bool {
         match self {
             Part::Constant(_) | Part::Hidden { .. } => true,

@@ -24,7 +24,7 @@ pub(super) enum Cut<'a> {
     Expression(&'a str),
 }
 
-/// Whether a text holds expressions at all.
+/// Whether a text contains any expressions.
 pub(crate) fn has_expressions(text: &str) -> bool {
     text.contains("${{")
 }
@@ -51,7 +51,7 @@ pub(super) fn cut(text: &str) -> Result<Vec<Cut<'_>>, TemplateError> {
     Ok(cuts)
 }
 
-/// Where the `}}` stands that closes an expression: not within a string or a map.
+/// The position of the `}}` that closes an expression: outside strings and maps.
 fn expression_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let (mut at, mut depth, mut quote) = (0, 0usize, None);
@@ -75,7 +75,7 @@ impl Pieces {
     /// Cuts a text at its expressions, which may use the names in `known`.
     ///
     /// # Errors
-    /// An expression that does not compile.
+    /// When an expression does not compile.
     pub(crate) fn parse(text: &str, known: &[&str]) -> Result<Pieces, TemplateError> {
         Pieces::of(cut(text)?, known)
     }
@@ -98,7 +98,7 @@ impl Pieces {
         })
     }
 
-    /// The text with its expressions, in which values stand for `vars` and `matrix`.
+    /// The text with its expressions, with `vars` and `matrix` replaced by their values.
     pub(crate) fn inlined(&self, context: &Context) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
@@ -109,11 +109,11 @@ impl Pieces {
         self.0.iter().map(piece).collect()
     }
 
-    /// The text with the values in it: texts as they are, all else as in JSON. All expressions share
-    /// `root`, so that their random calls go on counting. `context` learns what is secret of them.
+    /// The text with its values: strings as they are, others as JSON. All expressions share `root`, so that
+    /// their random calls continue counting. `context` registers secret values.
     ///
     /// # Errors
-    /// An expression without a value.
+    /// When an expression has no value.
     pub(crate) fn render(&self, context: &Context, root: Value) -> Result<String, TemplateError> {
         let mut sum = String::new();
         for piece in &self.0 {

@@ -1,8 +1,8 @@
-//! Texts as they go into the first line of an HTTP request: what is not allowed there as `%XX`.
+//! Escapes texts for the first line of an HTTP request: characters that are not allowed there become `%XX`.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What a path has escaped. `?`, `%` and brackets are part of a name there.
+/// Characters to escape in a path. `?`, `%` and brackets are part of a name there.
 const PATH: AsciiSet = NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -23,15 +23,15 @@ const PATH: AsciiSet = NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// What a path with a query has escaped, in which there may be escapes already.
+/// Characters to escape in a path with a query, which may already contain escapes.
 const PATH_AND_QUERY: AsciiSet = PATH.remove(b'?').remove(b'%').remove(b'[').remove(b']');
 
-/// A path that is a name, such as an endpoint's.
+/// Escapes a path that is a name, such as an endpoint's.
 pub(crate) fn escape_path(path: &str) -> String {
     utf8_percent_encode(path, &PATH).to_string()
 }
 
-/// A path and query as a user writes them.
+/// Escapes a path and query as a user writes them.
 pub(crate) fn escape_path_and_query(path: &str) -> String {
     utf8_percent_encode(path, &PATH_AND_QUERY).to_string()
 }

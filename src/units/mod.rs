@@ -1,7 +1,7 @@
-//! `Rate`, `Percentage`, `Quantile`, `ByteSize`, `Span` (a duration) and `Range`: parse, range,
-//! display. Everyone may import it.
+//! `Rate`, `Percentage`, `Quantile`, `ByteSize`, `Span` (a duration) and `Range`: parsing, limits and
+//! display. Any module may import this one.
 //!
-//! Each type has one door in (`FromStr`, which its serde visitor uses too) and one way out
+//! Each type is parsed in one place (`FromStr`, which its serde visitor uses too) and shown in one
 //! (`Display`), and the two agree.
 
 mod escape;
@@ -30,75 +30,75 @@ pub struct Rate(f64);
 /// A share of a whole, from 0 to 100 percent. Written `0.1%`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Percentage {
-    // Percent and not the fraction, so that what is shown is what was written.
+    // Percent rather than the fraction, so that the value is shown as it was written.
     percent: f64,
 }
 
 /// A quantile: above 0, at most 1 in code; written `p99` or `p99.9` in text.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Quantile {
-    // Percent and not the fraction, so that what is shown is what was written.
+    // Percent rather than the fraction, so that the value is shown as it was written.
     percent: f64,
 }
 
-/// A number of bytes. Written `512`, `512B`, `10KiB`, `1.5MiB` or `10MB` (a million times ten).
+/// A number of bytes. Written `512`, `512B`, `10KiB`, `1.5MiB` or `10MB` (ten million).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
-/// A length of time as a file gives it; code goes on with [`Span::get`]. At most [`Span::MAX`].
+/// A duration as written in a file; code uses [`Span::get`]. At most [`Span::MAX`].
 ///
 /// Written `30s`, `500ms`, `1.5s`, `1m 30s`, `2h`, `1d`; a bare `0` is allowed, other numbers need
 /// a unit. Exact to the nanosecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
-/// From `low` to `high`, both included. Written `5..30`, or `5` for a range of one value.
+/// A range from `low` to `high`, both included. Written `5..30`, or `5` for a single value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range<T> {
     low: T,
     high: T,
 }
 
-/// Why a text is no value of a unit.
+/// Why a text is not a valid value of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
-    /// It does not have the form.
+    /// The text has the wrong form.
     #[error("expected {expected}, found `{found}`")]
     Form {
-        /// What would have done, with an example.
+        /// What was expected, with an example.
         expected: &'static str,
-        /// What there was.
+        /// What was found.
         found: String,
     },
-    /// It has the form, and a value that makes no sense.
+    /// The text has the right form but a value that makes no sense.
     #[error("{what} must be {limit}, found `{found}`")]
     Limit {
         /// For example "a rate".
         what: &'static str,
         /// For example "above zero".
         limit: &'static str,
-        /// What there was.
+        /// What was found.
         found: String,
     },
-    /// A number that needs a unit.
+    /// A number without the required unit.
     #[error("expected {expected}, found `{found}`, which has no unit")]
     NoUnit {
-        /// What would have done, with an example.
+        /// What was expected, with an example.
         expected: &'static str,
-        /// What there was.
+        /// What was found.
         found: String,
     },
-    /// A range that ends before it begins.
-    #[error("a range goes from the lower to the higher value, found `{found}`")]
+    /// A range whose end is below its beginning.
+    #[error("expected a range from the lower to the higher value, found `{found}`")]
     Backwards {
-        /// What there was.
+        /// What was found.
         found: String,
     },
 }
 
-/// A value that is written as one word with a unit.
+/// A value written as one word with a unit.
 pub trait Unit: FromStr<Err = UnitError> + fmt::Display + Copy + PartialOrd {
-    /// What an error asks for: "a rate such as `50/s` or `3000/min`".
+    /// What an error says was expected: "a rate such as `50/s` or `3000/min`".
     const EXPECTED: &'static str;
     /// The same for a range of such values.
     const EXPECTED_RANGE: &'static str;
@@ -106,16 +106,15 @@ pub trait Unit: FromStr<Err = UnitError> + fmt::Display + Copy + PartialOrd {
     const NAME: &'static str;
     /// A regular expression for its form, for JSON schemas.
     const PATTERN: &'static str;
-    /// What it looks like.
+    /// Examples of values.
     const EXAMPLES: &'static [&'static str];
 }
 
 impl Rate {
-    /// No schedule is finer than a nanosecond.
+    /// The highest rate: schedules are not finer than a nanosecond.
     pub const MAX: Rate = Rate(1e9);
 
-    /// A rate of so many requests a second; `None` when it is not above zero, or above
-    /// [`Rate::MAX`].
+    /// A rate in requests per second; `None` if it is not above zero, or above [`Rate::MAX`].
     pub fn new(per_second: f64) -> Option<Rate> {
         (per_second > 0.0 && per_second <= Rate::MAX.0).then_some(Rate(per_second))
     }
@@ -127,64 +126,64 @@ impl Rate {
 }
 
 impl Percentage {
-    /// Nothing of it.
+    /// 0 %.
     pub const ZERO: Percentage = Percentage { percent: 0.0 };
-    /// All of it.
+    /// 100 %.
     pub const ALL: Percentage = Percentage { percent: 100.0 };
 
-    /// So many percent; `None` when it is not from 0 to 100.
+    /// A percentage; `None` if it is not from 0 to 100.
     pub fn new(percent: f64) -> Option<Percentage> {
         // Adding zero turns `-0` into `0`.
         (0.0..=100.0).contains(&percent).then_some(Percentage { percent: percent + 0.0 })
     }
 
-    /// From 0 to 1.
+    /// The share as a fraction, from 0 to 1.
     pub fn fraction(self) -> f64 {
         self.percent / 100.0
     }
 }
 
 impl Quantile {
-    /// The quantile of a percentile; `None` when it is not above 0 and at most 100.
+    /// The quantile of a percentile; `None` if that is not above 0 and at most 100.
     pub fn from_percent(percent: f64) -> Option<Quantile> {
         (percent > 0.0 && percent <= 100.0).then_some(Quantile { percent })
     }
 
-    /// Above 0, at most 1.
+    /// The quantile as a number, above 0 and at most 1.
     pub fn get(self) -> f64 {
         self.percent / 100.0
     }
 }
 
 impl ByteSize {
-    /// So many bytes.
+    /// A size in bytes.
     pub const fn new(bytes: u64) -> ByteSize {
         ByteSize(bytes)
     }
 
-    /// Bytes.
+    /// The number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }
 
-    /// The size for people, in a fitting unit and rounded: `1.5 GiB`, `175 KiB`.
+    /// The size for people, rounded in a suitable unit: `1.5 GiB`, `175 KiB`.
     pub fn approximate(self) -> String {
         const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         let power = self.0.checked_ilog2().unwrap_or(0) as usize / 10;
         let value = self.0 as f64 / 1024f64.powi(power as i32);
         let parts = if value >= 99.95 { 1.0 } else { 10.0 };
         let rounded = (value * parts).round() / parts;
-        // What rounds to 1024 is 1 of the next unit.
+        // A value that rounds to 1024 is 1 of the next unit.
         let (rounded, power) = if rounded >= 1024.0 { (1.0, power + 1) } else { (rounded, power) };
         format!("{rounded} {}", UNITS[power])
     }
 }
 
 impl Span {
-    /// A year: more than any run, and little enough that no sum of instants overflows.
+    /// A year: longer than any run, and short enough that no sum of instants overflows.
     pub const MAX: Duration = Duration::from_secs(365 * 86_400);
 
-    /// A duration; `None` when it is longer than [`Span::MAX`].
+    /// A duration; `None` if it is longer than [`Span::MAX`].
     pub fn new(duration: Duration) -> Option<Span> {
         (duration <= Span::MAX).then_some(Span(duration))
     }
@@ -196,7 +195,7 @@ impl Span {
 }
 
 impl<T: Copy + PartialOrd> Range<T> {
-    /// From `low` to `high`; `None` when `low` is the higher.
+    /// A range from `low` to `high`; `None` if `low` is higher.
     pub fn new(low: T, high: T) -> Option<Range<T>> {
         (low <= high).then_some(Range { low, high })
     }
@@ -223,7 +222,7 @@ impl From<Span> for Duration {
     }
 }
 
-/// The name that was probably meant by `found`, if one is near enough.
+/// The name that `found` probably means, if one is close enough.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters may be wrong, at least one: `rte` is `rate`, `xy` is not `on`.
     let allowed = (found.chars().count() / 3).max(1);
@@ -235,12 +234,12 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// What something costs while it runs. Not negative.
+/// The cost of something while it runs. Not negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Price(f64);
 
 impl Price {
-    /// In whatever currency, per hour.
+    /// The cost per hour, in any currency.
     pub fn per_hour(self) -> f64 {
         self.0
     }
@@ -357,7 +356,7 @@ mod tests {
         let message = |text: &str| text.parse::<Range<Count>>().expect_err(text).to_string();
         assert_eq!(
             message("30..5"),
-            "a range goes from the lower to the higher value, found `30..5`"
+            "expected a range from the lower to the higher value, found `30..5`"
         );
         assert_eq!(
             message("many"),

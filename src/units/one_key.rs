@@ -1,14 +1,14 @@
-//! Enums that are written as a map of one key, `{exponential: 1s}`, read inside a visitor that takes other
-//! forms too.
+//! Enums written as a map with one key, `{exponential: 1s}`, read inside a visitor that also accepts other
+//! forms.
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// Reads an enum from a map that has exactly one key. serde's own `MapAccessDeserializer` leaves further keys
-/// unread, so that what they say would be lost without a word.
+/// unread, so they would be silently ignored.
 ///
 /// # Errors
-/// A map without a key or with more than one, and what is wrong with the value.
+/// When the map has no key or more than one, or its value is invalid.
 pub(crate) fn one_key<'de, T: Deserialize<'de>, A: MapAccess<'de>>(map: A) -> Result<T, A::Error> {
     T::deserialize(OneKey { map, words: &[] })
 }
@@ -76,7 +76,7 @@ impl<'de, A: MapAccess<'de>> de::VariantAccess<'de> for OneKey<A> {
 
     fn unit_variant(mut self) -> Result<(), A::Error> {
         self.map.next_value::<IgnoredAny>()?;
-        Err(de::Error::custom("a word on its own takes no value"))
+        Err(de::Error::custom("a single word takes no value"))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(
@@ -101,7 +101,7 @@ impl<'de, A: MapAccess<'de>> de::VariantAccess<'de> for OneKey<A> {
     }
 }
 
-/// The value of a variant that has parts of its own.
+/// The value of a variant that has parts.
 struct Whole<V>(V);
 
 impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Whole<V> {
@@ -112,7 +112,7 @@ impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Whole<V> {
     }
 }
 
-/// A key that may not be there, so that the error stands at its place.
+/// A second key, which is not allowed: rejecting it here puts the error at its position.
 struct Second;
 
 impl<'de> DeserializeSeed<'de> for Second {
@@ -120,6 +120,6 @@ impl<'de> DeserializeSeed<'de> for Second {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let key = String::deserialize(deserializer)?;
-        Err(de::Error::custom(format!("`{key}` is a second key in a map that has one key only")))
+        Err(de::Error::custom(format!("`{key}` is a second key in a map that must have one key")))
     }
 }

@@ -1,14 +1,14 @@
-//! Parts of a load that is sent by several processes.
+//! Parts of a load that several processes send.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::UnitError;
 
-/// One of the parts of a load, each of which is sent by a process of its own. Written `2/4`, from 1.
+/// One part of a load, each of which is sent by a separate process. Written `2/4`, counted from 1.
 ///
-/// Whatever is numbered from 0 (arrivals, clients, requests, Documents) goes to the parts in turns, so that
-/// all parts together are the whole.
+/// Everything numbered from 0 (arrivals, clients, requests, Documents) is dealt to the parts in turn, so that
+/// all parts together make the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part {
     of: u64,
@@ -16,51 +16,51 @@ pub struct Part {
 }
 
 impl Part {
-    /// All of it.
+    /// The whole load as a single part.
     pub const WHOLE: Part = Part { of: 1, index: 0 };
 
-    /// Parts of one load: more machines than anybody lends to one.
+    /// Maximum number of parts: more than anybody has machines for one load.
     pub const MAX: u64 = 10_000;
 
     const EXPECTED: &'static str = "a part such as `2/4`, from `1/4` to `4/4`";
 
-    /// The `number`-th of so many, from 1; `None` when there is none.
+    /// Part `number`, from 1, of `of` parts; `None` if there is no such part.
     pub fn new(number: u64, of: u64) -> Option<Part> {
         let is_one = of <= Part::MAX && (1..=of).contains(&number);
         is_one.then(|| Part { index: number - 1, of })
     }
 
-    /// Which it is, from 1.
+    /// Its number, from 1.
     pub fn number(self) -> u64 {
         self.index + 1
     }
 
-    /// Which it is, from 0.
+    /// Its index, from 0.
     pub fn index(self) -> u64 {
         self.index
     }
 
-    /// How many there are.
+    /// The number of parts.
     pub fn of(self) -> u64 {
         self.of
     }
 
-    /// Whether there are no others.
+    /// Whether it is the only part.
     pub fn is_whole(self) -> bool {
         self.of == 1
     }
 
-    /// For names of files: `part-2-of-4`.
+    /// A name for files: `part-2-of-4`.
     pub fn name(self) -> String {
         format!("part-{}-of-{}", self.number(), self.of)
     }
 
-    /// How many of `total` things are its own.
+    /// The number of things, out of `total`, that belong to this part.
     pub fn share(self, total: u64) -> u64 {
         total / self.of + u64::from(self.index < total % self.of)
     }
 
-    /// Which thing of the whole its own `n`-th is, both from 0.
+    /// The index in the whole of this part's `n`-th thing, both from 0.
     pub fn nth(self, n: u64) -> u64 {
         n.saturating_mul(self.of).saturating_add(self.index)
     }

@@ -1,4 +1,4 @@
-//! Values that are shown nowhere.
+//! Values that must not be shown anywhere.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -11,39 +11,38 @@ use serde_json::Value;
 
 use super::escape::escape_path_and_query;
 
-/// Values that came from the environment. Each is known from the moment it is looked at, to all that
-/// share this, and [`Secrets::mask`] takes it out of whatever leaves the process.
+/// Secret values from the environment. Each is registered when it is first used, for all clones, and
+/// [`Secrets::mask`] removes it from all output of the process.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Mutex<Known>>);
 
 #[derive(Default)]
 struct Known {
     all: BTreeSet<String>,
-    /// Those of them that expressions made, the oldest first.
+    /// Those computed by expressions, oldest first.
     made: VecDeque<[String; FORMS]>,
 }
 
-/// The forms in which a value may show.
+/// The number of forms in which a value may appear.
 const FORMS: usize = 8;
 
-/// What stands for a secret.
+/// The text shown instead of a secret.
 pub const MASK: &str = "***";
 
-/// Shorter values, and numbers shorter than the second, are in half of all texts by chance.
+/// Shorter values, and numbers with fewer digits than the second, occur in many texts by chance.
 const CHARS_MIN: usize = 4;
 const DIGITS_MIN: usize = 8;
 
-/// What expressions of Documents and requests make may be as much as there are of those; this many are
-/// remembered.
+/// Maximum number of remembered values from expressions: there may be as many as Documents and requests.
 const MADE_MAX: usize = 1000;
 
-/// What stands where a text was cut.
+/// The sign that marks where a text was cut.
 const CUT: char = '…';
 
 /// Keys under which saved results have histograms in base64.
 const HISTOGRAMS: [&str; 3] = ["buckets", "histogram", "service_histogram"];
 
-/// Keys under which saved results have words of our own, which programs read.
+/// Keys under which saved results have fixed words, which programs read.
 const OWN_WORDS: [&str; 11] = [
     "arch",
     "code",
@@ -66,22 +65,22 @@ impl Secrets {
         }
     }
 
-    /// Adds the value of a header or an environment variable if its name speaks of credentials.
+    /// Adds the value of a header or an environment variable if its name suggests credentials.
     pub fn add_credential(&self, name: &str, value: &str) {
         const WORDS: [&str; 8] =
             ["auth", "token", "secret", "password", "key", "cookie", "credential", "session"];
         let name = name.to_lowercase();
         if WORDS.iter().any(|word| name.contains(word)) {
             self.add(value);
-            // `Bearer` and the like are no secret, and may be left out where the rest is shown.
+            // `Bearer` and the like are not secret, and the rest may appear without them.
             if let Some((_, rest)) = value.split_once(' ') {
                 self.add(rest.trim());
             }
         }
     }
 
-    /// Adds a value that an expression made of one. Of these the last 1000 are known; what has the value
-    /// itself in it and little else needs none of them.
+    /// Adds a value that an expression computed from a secret. Only the last 1000 are remembered; a value
+    /// that consists almost entirely of a known secret is not added.
     pub fn add_made(&self, value: &str) {
         let rest = self.mask(value);
         let rest: usize = rest.split(MASK).map(|part| part.chars().count()).sum();
@@ -102,12 +101,12 @@ impl Secrets {
         }
     }
 
-    /// A text without them, nor the parts of them that are left where it was cut.
+    /// The text with secrets masked, including parts of them left where it was cut.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let all = &self.lock().all;
         let mut found: Vec<&String> =
             all.iter().filter(|secret| text.contains(secret.as_str())).collect();
-        // One may be a part of another.
+        // A secret may be part of another.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let whole = |text: Cow<'a, str>, secret: &String| text.replace(secret, MASK).into();
         let text = found.into_iter().fold(Cow::Borrowed(text), whole);
@@ -117,8 +116,8 @@ impl Secrets {
         }
     }
 
-    /// Plain data without them: in its texts and names, not in numbers, encoded figures and words of our
-    /// own.
+    /// Plain data with secrets masked in its texts and names, but not in numbers, encoded figures and fixed
+    /// words.
     pub fn mask_data<T: Serialize + DeserializeOwned>(&self, data: T) -> T {
         if self.lock().all.is_empty() {
             return data;
@@ -130,7 +129,7 @@ impl Secrets {
         masked.unwrap_or(data)
     }
 
-    /// The same for a line of JSON.
+    /// Does the same for a line of JSON.
     pub fn mask_line(&self, line: Vec<u8>) -> Vec<u8> {
         let text = String::from_utf8_lossy(&line);
         if let Cow::Borrowed(_) = self.mask(&text) {
@@ -168,7 +167,7 @@ impl Secrets {
     }
 }
 
-/// Whether two secrets are the same, in a time that does not tell where they differ.
+/// Whether two secrets are equal, in a time that does not reveal where they differ.
 pub fn same_secret(one: &[u8], other: &[u8]) -> bool {
     let differ = one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other));
     one.len() == other.len() && differ == 0
@@ -180,7 +179,7 @@ fn is_worth_hiding(value: &str) -> bool {
     value.trim().chars().count() >= least
 }
 
-/// The forms in which a value may stand in a text.
+/// The forms in which a value may appear in a text.
 fn forms(value: &str) -> [String; FORMS] {
     let quoted = escaped(value);
     let twice = escaped(&quoted);
@@ -188,19 +187,19 @@ fn forms(value: &str) -> [String; FORMS] {
         value.to_owned(),
         value.trim().to_owned(),
         quoted.clone(),
-        // A server that tells in JSON what JSON it was sent, and one that writes it in ASCII, as Python
-        // does.
+        // From a server that reports the JSON it was sent within JSON, and one that writes it in ASCII, as
+        // Python does.
         in_ascii(&quoted),
         in_ascii(&twice),
         twice,
-        // In a line of an error.
+        // On a single line of an error.
         value.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         // In a path.
         escape_path_and_query(value),
     ]
 }
 
-/// What is no ASCII as JSON may have it: `\u00f6`.
+/// Replaces non-ASCII characters by JSON escapes: `\u00f6`.
 fn in_ascii(quoted: &str) -> String {
     use fmt::Write;
     let mut text = String::with_capacity(quoted.len());
@@ -216,7 +215,7 @@ fn in_ascii(quoted: &str) -> String {
     text
 }
 
-/// A text in which what is left of a secret before and after each cut is masked.
+/// Masks the remains of secrets before and after each cut of a text.
 fn mask_cuts(text: &str, secrets: &BTreeSet<String>) -> String {
     let parts: Vec<&str> = text.split(CUT).collect();
     let last = parts.len() - 1;
@@ -240,26 +239,26 @@ fn mask_cuts(text: &str, secrets: &BTreeSet<String>) -> String {
     masked.collect::<Vec<_>>().join(&CUT.to_string())
 }
 
-/// How many bytes at the end of a text are the beginning of a secret; 0 for few.
+/// The number of bytes at the end of a text that begin a secret; 0 if there are few.
 fn beginning_of(text: &str, secret: &str) -> usize {
     let ends = secret.char_indices().map(|(at, _)| at).skip(CHARS_MIN);
     ends.filter(|end| text.ends_with(&secret[..*end])).max().unwrap_or(0)
 }
 
-/// How many bytes at the beginning of a text are the end of a secret; 0 for few.
+/// The number of bytes at the beginning of a text that end a secret; 0 if there are few.
 fn rest_of(text: &str, secret: &str) -> usize {
     let starts = secret.char_indices().rev().skip(CHARS_MIN - 1).map(|(at, _)| at);
     let rest = starts.map(|start| &secret[start..]).filter(|rest| text.starts_with(*rest));
     rest.map(str::len).max().unwrap_or(0)
 }
 
-/// As it stands within a text of JSON.
+/// The text as escaped within a JSON string.
 fn escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
-/// Whether a value is a histogram: under a key of one, and of no characters but those of base64.
+/// Whether a value is a histogram: under a histogram's key, and in base64 characters only.
 fn is_histogram(key: &str, value: &Value) -> bool {
     let base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
     HISTOGRAMS.contains(&key) && value.as_str().is_some_and(|text| text.bytes().all(base64))

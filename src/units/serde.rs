@@ -1,4 +1,4 @@
-//! Units in scenario files, reports and JSON schemas: as they are written.
+//! Units as written in scenario files, reports and JSON schemas.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -135,8 +135,7 @@ impl<T: Unit> JsonSchema for Range<T> {
     }
 }
 
-/// The schema of a word with a unit, or of an expression that gives one. YAML has some such words as
-/// numbers.
+/// The schema of a word with a unit, or of an expression for one. In YAML, some such words are numbers.
 fn schema(title: &str, pattern: &str, examples: &[&str]) -> Schema {
     let whole = format!(r"^\s*({pattern})\s*$|\$\{{\{{");
     let words = regex::Regex::new(&whole).expect("the patterns of units are valid");
@@ -153,7 +152,7 @@ fn schema(title: &str, pattern: &str, examples: &[&str]) -> Schema {
     schema
 }
 
-/// Reads a scalar as its text. Numbers come here too: whether they need a unit, their type says.
+/// Reads a scalar as its text. Numbers are read here too: their type decides whether they need a unit.
 struct WordVisitor<T>(&'static str, PhantomData<T>);
 
 impl<T: FromStr<Err = UnitError>> Visitor<'_> for WordVisitor<T> {

@@ -1,4 +1,4 @@
-//! Units as people write them: the door in and the way out.
+//! Parses and prints units as people write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use super::{
     ByteSize, Count, Percentage, Price, Quantile, Range, Rate, Real, Span, Unit, UnitError,
 };
 
-/// Reads a number as people write it: no exponent, no sign but a minus, no `inf`.
+/// Reads a number as people write it: no exponent, no sign except a minus, no `inf`.
 fn number(text: &str) -> Option<f64> {
     let plain = |b: u8| b.is_ascii_digit() || b == b'.';
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -18,7 +18,7 @@ fn number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// Multiplies a decimal number by a whole one exactly; what is smaller than one is cut off.
+/// Multiplies a decimal number by a whole one exactly; the fraction of the result is cut off.
 fn scaled(text: &str, scale: u64) -> Option<u128> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
@@ -26,8 +26,8 @@ fn scaled(text: &str, scale: u64) -> Option<u128> {
         return None;
     }
     let mut sum = whole.parse::<u128>().ok()?.checked_mul(u128::from(scale))?;
-    // Eighteen digits after the point are more than the nanoseconds of a day or the bytes of an
-    // EiB have, so what is cut off is below one.
+    // Eighteen digits after the point are more than the nanoseconds of a day or the bytes of an EiB need, so
+    // the part cut off is below one.
     let fraction = &fraction[..fraction.len().min(18)];
     if !fraction.is_empty() {
         let part = fraction.parse::<u128>().ok()? * u128::from(scale);

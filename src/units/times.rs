@@ -1,4 +1,4 @@
-//! How files describe times that vary: what service times and pauses have in common.
+//! How files describe random times: what service times and pauses have in common.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) struct Quantiles {
     pub p99: Span,
 }
 
-/// Why these are no times.
+/// Why these times are invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum TimesError {
     #[error("`min` must not be above `max`, found {min} and {max}")]
@@ -40,7 +40,7 @@ pub(crate) enum TimesError {
 }
 
 impl Bounds {
-    /// From times as they are in a program.
+    /// From durations set by a program.
     pub(crate) fn of(min: Duration, max: Duration) -> Bounds {
         Bounds { min: span(min), max: span(max) }
     }
@@ -48,7 +48,7 @@ impl Bounds {
     /// The shortest and the longest time.
     ///
     /// # Errors
-    /// The shortest is the longer.
+    /// When the shortest is longer than the longest.
     pub(crate) fn get(self) -> Result<(Duration, Duration), TimesError> {
         let Bounds { min, max } = self;
         if min > max {
@@ -59,7 +59,7 @@ impl Bounds {
 }
 
 impl Quantiles {
-    /// From times as they are in a program.
+    /// From durations set by a program.
     pub(crate) fn of(median: Duration, p99: Duration) -> Quantiles {
         Quantiles { median: span(median), p99: span(p99) }
     }
@@ -67,7 +67,7 @@ impl Quantiles {
     /// Median and 99th percentile.
     ///
     /// # Errors
-    /// A median of zero, or above the other.
+    /// When the median is zero or above the 99th percentile.
     pub(crate) fn get(self) -> Result<(Duration, Duration), TimesError> {
         let Quantiles { median, p99 } = self;
         if median.get().is_zero() || median > p99 {
@@ -77,7 +77,7 @@ impl Quantiles {
     }
 }
 
-/// A time to be shown. Those of files have been checked; a program may set any.
+/// A time to be shown. Times from files have been checked; a program may set any.
 pub(crate) fn span(time: Duration) -> Span {
     Span::new(time).unwrap_or_default()
 }

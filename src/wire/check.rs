@@ -1,5 +1,5 @@
-//! Documents checked against a schema as pydantic checks them in an Executor: what can be converted is, what is
-//! not given has its default, what the schema lacks is dropped, and everything else is told.
+//! Validates Documents against a schema as pydantic does in an Executor: values are converted where possible,
+//! missing fields get their defaults, unknown fields are dropped, and everything else is reported.
 
 use std::mem::take;
 
@@ -10,24 +10,24 @@ use super::proto::v2::{DictOfAnyProto, DocProto, ListOfAnyProto, NodeProto, node
 use super::schema::{Kind, Object, Schema, count, fills, is_one};
 use super::{Document, NdArray, Tensor, v2};
 
-/// What pydantic has against a value.
+/// A pydantic validation error about a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Invalid {
-    /// Names of fields and indices of lists.
+    /// Field names and list indices.
     pub(crate) path: Vec<Value>,
-    /// pydantic's name for it, `int_parsing`.
+    /// pydantic's name for the error, such as `int_parsing`.
     pub(crate) kind: &'static str,
-    /// In pydantic's words.
+    /// pydantic's message.
     pub(crate) message: String,
-    /// The value; of what is missing, all that is there instead.
+    /// The value; for a missing field, the whole object that lacks it.
     pub(crate) input: Value,
 }
 
-/// How many are told of one Document.
+/// Maximum number of errors reported per Document.
 const INVALID_MAX: usize = 100;
 
 impl Document {
-    /// A Document of a schema of its own with these fields.
+    /// A Document with a custom schema and these fields.
     pub(crate) fn of_fields(fields: super::Map) -> Document {
         let mut document = Document::default();
         for (name, value) in fields {
@@ -45,16 +45,16 @@ impl Document {
 }
 
 impl Schema {
-    /// Checks a Document and makes it one of this schema.
+    /// Validates a Document and converts it to this schema.
     ///
     /// # Errors
-    /// All that is wrong with it; then it is as it was.
+    /// Everything that is wrong with the Document, which is then left unchanged.
     pub(crate) fn check(&self, document: &mut Document) -> Result<(), Vec<Invalid>> {
         let whole = document.clone();
-        // What cannot even be written down is none of this family.
+        // A Document that cannot be encoded is not of this family.
         let Ok(given) = v2::take_fields(document) else { return Ok(()) };
         let mut found = Found { invalid: Vec::new(), path: Vec::new() };
-        // Its id is the Document's own.
+        // The id belongs to every Document, whatever its schema.
         let given = given.filter(|(name, _)| name != "id").collect();
         let fields = self.fields_of(self.root(), given, false, &mut found);
         match found.invalid.is_empty() {
@@ -70,7 +70,7 @@ impl Schema {
         }
     }
 
-    /// Whether a field of the Document takes a value, or can make it one that it takes.
+    /// Whether a field of the Document accepts a value, after conversion if necessary.
     pub(crate) fn takes(&self, field: &str, value: NodeProto) -> bool {
         let field = self.root().fields.iter().find(|known| known.name == field);
         let mut found = Found { invalid: Vec::new(), path: Vec::new() };
@@ -99,7 +99,7 @@ impl Schema {
                     })
                 }
                 (None, Some(default)) => {
-                    // A default is taken as it stands, and made what its kind is where that can be.
+                    // A default is converted to the field's kind where possible, and otherwise used as it is.
                     let made = NodeProto::of_json(default.clone());
                     let mut quiet = Found { invalid: Vec::new(), path: Vec::new() };
                     let node = self.value_of(&field.kind, made.clone(), &mut quiet);
@@ -111,7 +111,7 @@ impl Schema {
                     });
                     continue;
                 }
-                // Every Document has an id; one that nobody gave is left out.
+                // Every Document has an id; one that was not given is left out.
                 (None, None) if field.name == "id" => continue,
                 (None, None) => NodeProto::default(),
             };
@@ -271,7 +271,7 @@ impl Schema {
                 found.add("value_error", &message, input);
                 NodeProto::default()
             }
-            // docarray puts the values into the shape that is asked for.
+            // docarray reshapes the values to the required shape.
             Some(wanted) => {
                 NodeProto::of_array(NdArray::Dense(Tensor { shape: wanted.to_vec(), ..tensor }))
             }
@@ -279,13 +279,13 @@ impl Schema {
         }
     }
 
-    /// The first kind that takes the value; where none does, what the first has against it.
+    /// Converts the value to the first kind that accepts it; if none does, adds the errors of the first kind.
     fn one_kind_of(&self, kinds: &[Kind], node: NodeProto, found: &mut Found) -> NodeProto {
         if node.content.is_none() && kinds.contains(&Kind::Null) {
             return node;
         }
         let mut first = None;
-        // What is of a kind as it is comes before what can be made one.
+        // Kinds that fit without conversion come first.
         let real = || kinds.iter().filter(|kind| **kind != Kind::Null);
         let same = real().filter(|kind| kind.is_of(&node));
         for kind in same.chain(real()) {
@@ -301,7 +301,7 @@ impl Schema {
     }
 }
 
-/// What is wrong so far, and where one is.
+/// The errors so far, and the current path.
 struct Found {
     invalid: Vec<Invalid>,
     path: Vec<Value>,
@@ -323,7 +323,7 @@ impl Found {
     }
 }
 
-/// pydantic's name and words for a value of another type.
+/// pydantic's name and message for a value of another type.
 fn expected(kind: &Kind) -> (&'static str, String) {
     let (kind, what) = match kind.bare() {
         Kind::Text => ("string_type", "a valid string"),
@@ -351,7 +351,7 @@ fn expected(kind: &Kind) -> (&'static str, String) {
     (kind, format!("Input should be {what}"))
 }
 
-/// `(3, 4)`, and `(3,)`.
+/// A shape as a Python tuple: `(3, 4)`, `(3,)`.
 fn tuple(shape: &[u32]) -> String {
     match shape {
         [one] => format!("({one},)"),
@@ -359,7 +359,7 @@ fn tuple(shape: &[u32]) -> String {
     }
 }
 
-/// A value in JSON, as far as there is one.
+/// A value as JSON, as far as JSON can represent it.
 fn json(node: &NodeProto) -> Value {
     match &node.content {
         None => Value::Null,
@@ -404,7 +404,7 @@ fn python(value: &Value) -> String {
 
 /// The message of pydantic's exception about a Document.
 pub(crate) fn told(schema: &Schema, invalid: &[Invalid]) -> String {
-    /// pydantic cuts what it shows of a value.
+    /// Length to which pydantic shortens the values it shows.
     const SHOWN_MAX: usize = 50;
     let s = if invalid.len() == 1 { "" } else { "s" };
     let mut text = format!("{} validation error{s} for {}", invalid.len(), schema.name());

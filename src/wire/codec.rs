@@ -1,4 +1,4 @@
-//! From values to bytes and back, for every form a message takes on the wire.
+//! Encodes values to bytes and back, for every form a message takes on the wire.
 
 use bytes::{Bytes, BytesMut};
 
@@ -17,18 +17,18 @@ pub enum Form {
     WebSocketJson,
 }
 
-/// A message encoded but for its request id, so that a body that does not change is made once.
+/// A message encoded except for its request id, so that an unchanging body is encoded only once.
 ///
-/// The id has 32 bytes in every form and stands at a fixed place near the beginning.
+/// The id takes 32 bytes in every form, at a fixed position near the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     bytes: Bytes,
     id_at: usize,
 }
 
-/// 32 lower-case hex digits: 16 that name the sender, 16 that count its requests.
+/// 32 lower-case hex digits: 16 identify the sender, 16 count its requests.
 ///
-/// The count is read back from a response without a look-up table of strings.
+/// The count can be read back from a response without a lookup table of strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     /// Chosen at random for each stream.
@@ -37,7 +37,7 @@ pub struct RequestId {
     pub number: u64,
 }
 
-/// What a message calls a Document by.
+/// How messages refer to a Document.
 fn named(id: &str) -> String {
     if id.is_empty() { "a Document without an id".into() } else { format!("Document `{id}`") }
 }
@@ -45,10 +45,10 @@ fn named(id: &str) -> String {
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// v1 has one content.
+    /// v1 allows only one content.
     #[error("{} has {found}, {}", named(id), ONE_CONTENT)]
     TwoContents {
-        /// Which Document.
+        /// The Document's id.
         id: String,
         /// For example "text and blob".
         found: String,
@@ -56,27 +56,27 @@ pub enum EncodeError {
     /// An array that cannot be written in this form.
     #[error("array of {} cannot be sent", named(id))]
     Array {
-        /// Which Document.
+        /// The Document's id.
         id: String,
         /// What is wrong with it.
         #[source]
         source: TensorError,
     },
-    /// A value the form has no place for, in words (an integer beyond 32 bits in v2 …).
+    /// A value that the form cannot represent (an integer beyond 32 bits in v2, for example).
     #[error("{}: {what}", named(id))]
     Value {
-        /// Which Document.
+        /// The Document's id.
         id: String,
         /// What cannot be written, and why.
         what: String,
     },
-    /// A value that JSON has no way to write.
+    /// A value that JSON cannot represent.
     #[error("cannot be written as JSON")]
     Json(#[source] serde_json::Error),
-    /// Chunks, matches, tags or parameters within one another beyond all measure.
+    /// Chunks, matches, tags or parameters nested too deeply.
     #[error("nested deeper than {limit} levels, which no gateway would read")]
     Depth {
-        /// The most levels a message may have.
+        /// Maximum number of levels in a message.
         limit: usize,
     },
 }
@@ -84,34 +84,34 @@ pub enum EncodeError {
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A Document that the format has no place for.
+    /// A Document that the format cannot represent.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The file takes no more.
+    /// The file cannot be written.
     #[error("cannot be written")]
     Io(#[from] std::io::Error),
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not the protobuf message it should be.
+    /// Not the expected protobuf message.
     #[error("not a valid protobuf message")]
     Protobuf(#[from] prost::DecodeError),
-    /// Not the JSON it should be.
+    /// Not the expected JSON.
     #[error("{}", json_words(path, source))]
     Json {
-        /// The field that is wrong, such as `data[0].weight`; empty where it is not known, or where it is
-        /// no JSON at all.
+        /// The field that is wrong, such as `data[0].weight`; empty if it is unknown or if the text is not
+        /// JSON at all.
         path: String,
         /// What is wrong.
         source: serde_json::Error,
     },
-    /// Documents of the other family, a pickle in `docs_bytes`, an array that is none.
+    /// Documents of the other family, a pickle in `docs_bytes`, or an invalid array.
     #[error("{0}")]
     Content(String),
-    /// JSON without anything that a response has.
-    #[error("JSON that is no Jina response")]
+    /// JSON without any field of a response.
+    #[error("JSON that is not a Jina response")]
     NoResponse,
 }
 
@@ -124,36 +124,36 @@ impl From<serde_json::Error> for DecodeError {
 fn json_words(path: &str, source: &serde_json::Error) -> String {
     match source.is_data() {
         false => "not valid JSON".into(),
-        true if path.is_empty() => "not as it should be".into(),
-        true => format!("`{path}` is not as it should be"),
+        true if path.is_empty() => "not the expected structure".into(),
+        true => format!("`{path}` does not have the expected structure"),
     }
 }
 
 impl Encoded {
-    /// A message with the placeholder for an id in it, near its beginning.
+    /// A message with a placeholder for the id near its beginning.
     pub(super) fn new(bytes: Bytes, id_at: usize) -> Encoded {
         debug_assert_eq!(&bytes[id_at..id_at + RequestId::LEN], NO_ID.as_bytes());
         Encoded { bytes, id_at }
     }
 
-    /// The whole message, with this id in its place. Copies; `head` and `tail` do not.
+    /// The whole message with this id. Copies the bytes; `head` and `tail` do not.
     pub fn with_id(&self, id: RequestId) -> Bytes {
         let mut bytes = BytesMut::from(&self.bytes[..]);
         bytes[self.id_at..self.id_at + RequestId::LEN].copy_from_slice(&id.digits());
         bytes.freeze()
     }
 
-    /// What comes before the request id.
+    /// The bytes before the request id.
     pub fn head(&self) -> Bytes {
         self.bytes.slice(..self.id_at)
     }
 
-    /// What comes after the request id.
+    /// The bytes after the request id.
     pub fn tail(&self) -> Bytes {
         self.bytes.slice(self.id_at + RequestId::LEN..)
     }
 
-    /// What comes before the request id, and what comes after it.
+    /// The bytes before and after the request id.
     pub(crate) fn pieces(&self) -> (&[u8], &[u8]) {
         (&self.bytes[..self.id_at], &self.bytes[self.id_at + RequestId::LEN..])
     }
@@ -163,7 +163,7 @@ impl Encoded {
         self.bytes.len()
     }
 
-    /// A message holds an id at least.
+    /// Never: a message contains at least an id.
     pub fn is_empty(&self) -> bool {
         false
     }
@@ -180,7 +180,7 @@ impl RequestId {
         std::array::from_fn(|i| DIGITS[(value >> (124 - 4 * i)) as usize & 15])
     }
 
-    /// Reads what `digits` wrote; `None` for an id that is not one of ours.
+    /// Parses the output of `digits`; `None` for any other id.
     pub fn parse(text: &str) -> Option<RequestId> {
         let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         if text.len() != RequestId::LEN || !text.bytes().all(lower_hex) {
@@ -192,8 +192,8 @@ impl RequestId {
 }
 
 impl Form {
-    /// Whether a client has to give Documents an id: a gateway of v2 hands on what has none over HTTP, where
-    /// Jina's client always makes one.
+    /// Whether a client has to give Documents an id: over HTTP, a v2 gateway forwards Documents without one,
+    /// and Jina's client always creates one.
     pub fn wants_ids(self) -> bool {
         self == Form::Json(Family::V2)
     }
@@ -208,12 +208,12 @@ impl Form {
 
     /// Encodes a request; the id in its header is ignored, see [`Encoded`].
     ///
-    /// What a Python client would send: empty parameters become `{"__results__": {}}`, and in v2 all
-    /// fields of the default schema are there, unset ones empty, unless the Document has fields of
-    /// another schema.
+    /// Produces what a Python client would send: empty parameters become `{"__results__": {}}`, and in v2 all
+    /// fields of the default schema are present, unset ones empty, unless the Document has fields of another
+    /// schema.
     ///
     /// # Errors
-    /// When a Document has what the form has no place for, or nests too deep.
+    /// When a Document has something that the form cannot represent, or is nested too deeply.
     pub fn encode_request(self, request: &DataRequest) -> Result<Encoded, EncodeError> {
         match self {
             Form::Protobuf(family) => envelope::encode_request(family, request),
@@ -222,7 +222,7 @@ impl Form {
         }
     }
 
-    /// Encodes a response as this family's gateway would: camelCase or snake_case, nulls included.
+    /// Encodes a response as this family's gateway does: camelCase or snake_case, nulls included.
     ///
     /// # Errors
     /// As for requests.
@@ -234,11 +234,11 @@ impl Form {
         }
     }
 
-    /// Decodes a request or a response as a whole. Strings are copied, blobs and buffers of protobuf
-    /// are slices of the message.
+    /// Decodes a whole request or response. Strings are copied; blobs and buffers in protobuf are slices of
+    /// the message.
     ///
     /// # Errors
-    /// When it is no message of this form, or holds a Python pickle.
+    /// When it is not a message of this form, or contains a Python pickle.
     pub fn decode(self, message: Bytes) -> Result<DataRequest, DecodeError> {
         match self {
             Form::Protobuf(family) => envelope::decode(family, message),
@@ -247,10 +247,10 @@ impl Form {
         }
     }
 
-    /// Decodes header and routes alone, without looking at parameters and Documents.
+    /// Decodes only header and routes, without looking at parameters and Documents.
     ///
     /// # Errors
-    /// When these are not valid; what is wrong elsewhere does not show.
+    /// When these are not valid; errors elsewhere go unnoticed.
     pub fn decode_head(self, message: &Bytes) -> Result<Head, DecodeError> {
         match self {
             Form::Protobuf(_) => envelope::decode_head(message),
@@ -260,29 +260,29 @@ impl Form {
 }
 
 impl Family {
-    /// A `DocumentArrayProto` (v1) or `DocListProto` (v2).
+    /// Encodes a `DocumentArrayProto` (v1) or `DocListProto` (v2).
     ///
     /// # Errors
-    /// When a Document has what the family has no place for, or nests too deep.
+    /// When a Document has something that the family cannot represent, or is nested too deeply.
     pub fn encode_docs(self, docs: &[Document]) -> Result<Bytes, EncodeError> {
         envelope::encode_docs(self, docs)
     }
 
-    /// Reads Documents as the HTTP gateway of this family takes them, a JSON array.
+    /// Reads Documents in the form that this family's HTTP gateway accepts: a JSON array.
     ///
     /// # Errors
-    /// When a value cannot become what its field holds.
+    /// When a value cannot be converted to its field's type.
     pub fn docs_from_json(self, docs: &serde_json::Value) -> Result<Vec<Document>, DecodeError> {
         json::read_documents(self, docs)
     }
 
     /// Reads a `DocumentArrayProto` (v1) or `DocListProto` (v2).
     ///
-    /// Fields of v1's messages that no release of it has are skipped; names of v2's schemas that are
-    /// not ours are kept in [`Document::extra`].
+    /// Fields that no v1 release has are skipped; v2 fields that we do not know are kept in
+    /// [`Document::extra`].
     ///
     /// # Errors
-    /// When it is no such message.
+    /// When it is not such a message.
     pub fn decode_docs(self, docs: Bytes) -> Result<Vec<Document>, DecodeError> {
         envelope::decode_docs(self, docs)
     }

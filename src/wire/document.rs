@@ -1,4 +1,4 @@
-//! The Document, one type for both families.
+//! The Document: one type for both families.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use serde_json::Value;
 
 use super::{Family, Map, NdArray, proto};
 
-/// What is to be said of a Document with more contents than v1 allows.
+/// The rule that a Document with more contents than v1 allows breaks, for messages.
 pub const ONE_CONTENT: &str = "a Document of the v1 family has one of text, blob and tensor";
 
-/// What a Flow works on: any of the fields a Jina Document can have.
+/// The data that a Flow processes, with all fields that a Jina Document can have.
 ///
 /// Empty strings, zeros and empty collections mean "not set", as on the wire of the v1 family.
 /// `text`, `blob` and `tensor` are the *content*: v1 allows one of them at a time, v2 all three.
 ///
 /// # Plain JSON
 ///
-/// `serde` writes and reads what people and files get: v1's keys (`id`, `text`, `blob` as base64,
-/// `tensor` as nested lists …), unset ones left out. Nested lists tell `<i8`, `<f8` and `|b1`; for
-/// any other type a key `tensor_dtype` or `embedding_dtype` stands beside them. An array that no
-/// list can show (sparse, complex, of unknown type, with a buffer of the wrong length) is written
-/// as protobuf's JSON mapping does, an object with base64 in it. NaN and infinity are protobuf's
-/// strings `NaN`, `Infinity` and `-Infinity`.
+/// `serde` writes and reads the form for people and files: v1's keys (`id`, `text`, `blob` as base64,
+/// `tensor` as nested lists …), without unset ones. Nested lists imply `<i8`, `<f8` or `|b1`; for any other
+/// type there is also a key `tensor_dtype` or `embedding_dtype`. An array that lists cannot represent
+/// (sparse, complex, of unknown type, with a buffer of the wrong length) is written as in protobuf's JSON
+/// mapping, as an object with base64. NaN and infinity are protobuf's strings `NaN`, `Infinity` and
+/// `-Infinity`.
 ///
-/// Reading takes camelCase and `url` for `uri` as well, and makes a field of [`Document::extra`] of
-/// every key that is not known, with integers beyond 32 bits as floats. An object under `fields` is
-/// the fields of a schema of the user's own, each by its own name. Not kept are the class of
-/// an array written as lists, axes behind one of length 0, and the types of nodes in `extra`.
+/// Reading also accepts camelCase, and `url` for `uri`. Unknown keys become fields of [`Document::extra`],
+/// with integers beyond 32 bits as floats. An object under `fields` holds the fields of a custom schema by
+/// name. The class of an array written as lists, axes after one of length 0, and the types of nodes in
+/// `extra` are lost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
     /// Any string; an Executor gives a Document without one an id of 32 hex digits.
@@ -40,7 +40,7 @@ pub struct Document {
     pub blob: Option<Bytes>,
     /// Array content.
     pub tensor: Option<NdArray>,
-    /// The vector that stands for the content in a search.
+    /// The vector that represents the content in a search.
     pub embedding: Option<NdArray>,
     /// Where the content came from (v2's legacy schema calls it `url`).
     pub uri: String,
@@ -60,11 +60,11 @@ pub struct Document {
     pub offset: f32,
     /// A position as a list of numbers.
     pub location: Vec<f32>,
-    /// Free values. Numbers are doubles on v1's wire; v2 keeps integers and floats apart.
+    /// Arbitrary values. Numbers are doubles on v1's wire; v2 distinguishes integers and floats.
     pub tags: Map,
     /// Parts of this Document.
     pub chunks: Vec<Document>,
-    /// What a search found for this Document.
+    /// Documents that a search found for this one.
     pub matches: Vec<Document>,
     /// Scores by name, on matches.
     pub scores: IndexMap<String, NamedScore>,
@@ -72,9 +72,9 @@ pub struct Document {
     pub evaluations: IndexMap<String, NamedScore>,
     /// v1's `_metadata`.
     pub metadata: Map,
-    /// v2 fields that have no place above (a schema of the user's own), kept as they came.
+    /// v2 fields not listed above (those of a custom schema), kept as received.
     ///
-    /// An empty `id` among them says no more than that the schema is not the default one: see
+    /// An empty `id` among them only marks that the schema is not the default one: see
     /// [`Document::set_own_schema`].
     pub extra: IndexMap<String, proto::v2::NodeProto>,
 }
@@ -82,26 +82,24 @@ pub struct Document {
 /// A score or an evaluation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NamedScore {
-    /// The value; v1's wire keeps 32 bits of it.
+    /// The value; 32 bits on v1's wire.
     pub value: f64,
-    /// The operator that made it, for example `cosine`.
+    /// The operator that computed it, for example `cosine`.
     pub op_name: String,
-    /// In words.
+    /// A description in words.
     pub description: String,
     /// The id of the Document it refers to.
     pub ref_id: String,
 }
 
 impl Document {
-    /// What an Executor does to a Document when it reads it.
+    /// Changes a Document as an Executor does when it reads one.
     ///
-    /// A Document without an id is given one: the 32 hex digits of a number that `random` makes. In
-    /// v1 moreover:
-    /// - Empty text or blob is no content, and an array of a class that is unknown or missing is
-    ///   dropped without a word.
-    /// - Chunks get this Document for a parent and a granularity one above its own, and matches an
-    ///   adjacency one above. As in Python, a chunk's own chunks follow the granularity the chunk
-    ///   *came* with, so wrong depths travel one level down with every Executor.
+    /// A Document without an id gets one: the 32 hex digits of a number from `random`. In v1, also:
+    /// - Empty text or blob is not content, and an array of an unknown or missing class is silently dropped.
+    /// - Chunks get this Document as parent and a granularity one above its own, and matches an adjacency one
+    ///   above. As in Python, a chunk's own chunks follow the granularity that the chunk *arrived* with, so
+    ///   wrong depths move down one level with every Executor.
     pub fn settle(&mut self, family: Family, random: &mut impl FnMut() -> u128) {
         self.give_id(&mut *random);
         for part in self.chunks.iter_mut().chain(&mut self.matches) {
@@ -123,8 +121,8 @@ impl Document {
         }
     }
 
-    /// The contents of a Document that has more than [the one that v1 allows](ONE_CONTENT): `text and
-    /// blob`. An empty text or blob does not count.
+    /// The contents of a Document that has more than [the one that v1 allows](ONE_CONTENT), such as
+    /// `text and blob`. An empty text or blob does not count.
     pub fn two_contents(&self) -> Option<String> {
         let set = [
             ("text", self.text.as_ref().is_some_and(|text| !text.is_empty())),
@@ -135,33 +133,32 @@ impl Document {
         (found.len() > 1).then(|| found.join(" and "))
     }
 
-    /// Gives it an id if it has none: the 32 hex digits of a random number.
+    /// Sets an id if there is none: the 32 hex digits of a random number.
     pub fn give_id(&mut self, random: impl FnOnce() -> u128) {
         if self.id.is_empty() {
             self.id = format!("{:032x}", random());
         }
     }
 
-    /// Gives it, and the Documents in fields of its own, an id where there is none.
+    /// Sets an id if there is none, also in Documents within fields of a custom schema.
     pub fn give_ids(&mut self, mut random: impl FnMut() -> u128) {
         self.give_id(&mut random);
         self.extra.values_mut().for_each(|node| node.give_ids(&mut random));
     }
 
-    /// Whether it is of a schema of the user's own: fields that are not set are then not sent, and have
-    /// the schema's defaults.
+    /// Whether it has a custom schema: unset fields are then not sent, and get the schema's defaults.
     pub fn has_own_schema(&self) -> bool {
         super::v2::has_own_schema(self)
     }
 
-    /// Makes it one of a schema of the user's own, even if no field says so.
+    /// Marks it as having a custom schema, even if none of its fields implies that.
     pub fn set_own_schema(&mut self) {
         if !self.has_own_schema() {
             self.extra.insert("id".into(), proto::v2::NodeProto::default());
         }
     }
 
-    /// Sets fields of a schema of the user's own. Its id is that of every Document.
+    /// Sets fields of a custom schema. The id is the one that every Document has.
     pub fn set_own_fields(&mut self, fields: Vec<(String, proto::v2::NodeProto)>) {
         for (name, field) in fields {
             match field.content {
@@ -174,21 +171,21 @@ impl Document {
         self.set_own_schema();
     }
 
-    /// The names of the fields that are set, as they are sent to a Flow of v2.
+    /// The names of the fields that are set, as sent to a v2 Flow.
     pub fn set_fields(&self) -> impl Iterator<Item = &str> {
         let named = super::v2::NAMES.iter().copied().filter(|name| super::v2::is_set(self, name));
         let others = self.extra.keys().map(String::as_str);
         named.chain(others.filter(|name| self.own_field(name).is_some()))
     }
 
-    /// A field of a schema of the user's own, unless v1's field of that name is set.
+    /// A field of a custom schema, unless v1's field of that name is set.
     pub fn own_field(&self, name: &str) -> Option<&proto::v2::NodeProto> {
         let field = self.extra.get(name).filter(|_| !super::v2::is_set(self, name));
         field.filter(|field| !super::v2::is_mark(name, field))
     }
 
-    /// Tells chunks and matches whose they are and how deep, as Python does when a Document is put
-    /// together from the inside out: a chunk of a chunk gets the depth it has in the latter alone.
+    /// Sets the parent and depth of chunks and matches, as Python does when a Document is built from the
+    /// inside out: a chunk of a chunk gets the depth that it has within the latter.
     pub fn adopt_parts(&mut self) {
         for chunk in &mut self.chunks {
             chunk.adopt_parts();
@@ -201,17 +198,17 @@ impl Document {
         }
     }
 
-    /// Reads a Document as people write it in JSON: with v1's keys, and with fields of a schema of their own
-    /// beside them or under `fields`.
+    /// Reads a Document as people write it in JSON: with v1's keys, and with fields of a custom schema beside
+    /// them or under `fields`.
     ///
     /// # Errors
-    /// What is no JSON, or no Document.
+    /// When the text is not JSON, or not a Document.
     pub fn read_json(text: &str) -> Result<Document, serde_json::Error> {
         match serde_json::from_str::<Document>(text) {
             Ok(mut document) => {
                 document.adopt_parts();
-                // `uri` is v1's name for what v2's default schema calls `url`; in one of the user's own it is
-                // a field as any other.
+                // `uri` is v1's name for what v2's default schema calls `url`; in a custom schema it is a
+                // field like any other.
                 if !document.extra.is_empty() && !document.uri.is_empty() {
                     let UniqueKeys(keys) = serde_json::from_str(text)?;
                     if keys.contains_key("uri") {
@@ -224,7 +221,7 @@ impl Document {
                 Ok(document)
             }
             Err(error) if error.is_data() => {
-                // A key that is there twice has no value that could be sent.
+                // A duplicate key has no definite value that could be sent.
                 let keys = serde_json::from_str::<UniqueKeys>(text).ok();
                 keys.and_then(|UniqueKeys(keys)| Document::of_own_schema(keys)).ok_or(error)
             }
@@ -232,14 +229,14 @@ impl Document {
         }
     }
 
-    /// Whether a text is a JSON object whose keys are all different, so that what keeps it from being a Document
-    /// is the value of a key.
+    /// Whether a text is a JSON object without duplicate keys, so that only a key's value can keep it from
+    /// being a Document.
     pub fn has_keys(text: &str) -> bool {
         serde_json::from_str::<UniqueKeys>(text).is_ok()
     }
 
-    /// A Document of a schema of the user's own, every key of which is a field, whatever v1 means by its
-    /// name. `None` when there is no key but v1's: then it is nothing but a bad Document of v1.
+    /// A Document of a custom schema: every key is a field, whatever its name means in v1. `None` if all keys
+    /// are v1's: then it is merely an invalid v1 Document.
     pub fn of_own_schema(mut keys: Map) -> Option<Document> {
         const KNOWN: [&str; 24] = [
             "id",
@@ -288,7 +285,7 @@ impl Document {
     }
 }
 
-/// A JSON object whose keys are all different. serde_json keeps the last of two values without a word.
+/// A JSON object without duplicate keys. serde_json silently keeps the last of two values.
 struct UniqueKeys(Map);
 
 impl<'de> Deserialize<'de> for UniqueKeys {

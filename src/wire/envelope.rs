@@ -17,15 +17,15 @@ use super::{
     Map, NdArray, Route, Status, v1, v2,
 };
 
-/// The key of `parameters` under which Executors leave what they return.
+/// The key of `parameters` that holds what Executors return.
 pub(super) const RESULTS: &str = "__results__";
 
-/// The digits that stand where the request id goes.
+/// The placeholder for the request id.
 pub(super) const NO_ID: &str = "00000000000000000000000000000000";
 
-/// What a request carries as parameters: never nothing, and an object under `__results__`.
+/// The parameters that a request carries: never empty, with an object under `__results__`.
 ///
-/// Python's client does the same. `None` when they can go as they are.
+/// Python's client does the same. `None` if they can be sent unchanged.
 pub(super) fn request_parameters(parameters: &Map) -> Option<Map> {
     let of_results = parameters.get(RESULTS);
     if parameters.is_empty() || of_results.is_some_and(|results| !results.is_object()) {
@@ -46,8 +46,7 @@ pub(super) fn encode_request(
     finish_request(w, request)
 }
 
-/// Writes what stands before the data of a request: parameters, and the header with a place for
-/// the id.
+/// Writes what precedes the data of a request: parameters, and the header with a placeholder for the id.
 pub(super) fn finish_request(mut w: Writer, request: &DataRequest) -> Result<Encoded, EncodeError> {
     write_routes(&mut w, &request.routes)?;
     let parameters = request_parameters(&request.parameters);
@@ -65,8 +64,8 @@ pub(super) fn finish_request(mut w: Writer, request: &DataRequest) -> Result<Enc
 
 /// Encodes a response.
 ///
-/// `parameters` are always there, except in the stub that gateways send before they end a call
-/// with an error: only a request id.
+/// `parameters` are always present, except in the stub that gateways send before they end a call with an
+/// error: it has only a request id.
 pub(super) fn encode_response(
     family: Family,
     response: &DataRequest,
@@ -174,7 +173,7 @@ pub(super) fn write_status(w: &mut Writer, status: &Status) -> Result<(), Encode
     Ok(())
 }
 
-/// About how many bytes Documents take, from what takes most.
+/// The approximate size of Documents in bytes, from their largest parts.
 fn size_hint(family: Family, docs: &[Document]) -> usize {
     const ENVELOPE: usize = 256;
     let names = match family {
@@ -200,7 +199,7 @@ pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, Deco
     let message = DataRequestProto::decode(message)?;
     let data = match message.data {
         None => None,
-        // The content without a field: no Documents, but there.
+        // Data without any field: present, but without Documents.
         Some(content) => Some(match content.documents {
             None => Vec::new(),
             Some(Documents::Docs(docs)) => decode_docs(family, docs)?,
@@ -208,7 +207,7 @@ pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, Deco
                 Family::V1 => {
                     return Err(DecodeError::Content(
                         "Documents are a Python pickle (`docs_bytes`), which can run code and is \
-                         not read"
+                         therefore not read"
                             .into(),
                     ));
                 }
@@ -224,7 +223,7 @@ pub(super) fn decode(family: Family, message: Bytes) -> Result<DataRequest, Deco
     })
 }
 
-/// Decodes header and routes; parameters are skipped unread, Documents are counted.
+/// Decodes header and routes, skips parameters, and counts Documents.
 pub(super) fn decode_head(message: &Bytes) -> Result<Head, DecodeError> {
     if let Some(head) = head::scan(message) {
         return Ok(head);
@@ -258,7 +257,7 @@ pub(super) fn read_routes(routes: Vec<RouteProto>) -> Result<Vec<Route>, DecodeE
     let time = |time: Option<prost_types::Timestamp>| {
         time.map(SystemTime::try_from)
             .transpose()
-            .map_err(|_| DecodeError::Content("a route has a time that is none".into()))
+            .map_err(|_| DecodeError::Content("a route has an invalid time".into()))
     };
     let read = |route: RouteProto| {
         Ok(Route {

@@ -1,7 +1,7 @@
 //! Files of Documents, as DocArray's `save_binary`, `save_json` and `to_json` write them.
 //!
-//! Whichever it is shows in the content, so a reader need not be told. Python pickles, DocArray's
-//! default before 0.30, are refused: reading one means running what it says.
+//! The format is recognized from the content. Python pickles, DocArray's default before 0.30, are refused:
+//! reading one means executing it.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::proto::{v1::DocumentProto, v2::DocProto};
 use super::writer::Writer;
 use super::{DecodeError, Document, Family, v1, v2};
 
-/// The most that a compressed file may hold: protobuf itself ends at 2 GiB a message.
+/// Maximum uncompressed size of a compressed file: protobuf itself is limited to 2 GiB per message.
 const UNPACKED_MAX: u64 = 2 << 30;
 
 /// How Documents are laid out in a file.
@@ -28,47 +28,47 @@ const UNPACKED_MAX: u64 = 2 << 30;
 pub enum FileFormat {
     /// A JSON array, `save_json` of v1 and `json-array` of v2.
     Json,
-    /// One `DocumentArrayProto` or `DocListProto`, `protobuf-array`. Two such files, one behind the
-    /// other, are one again.
+    /// One `DocumentArrayProto` or `DocListProto`, `protobuf-array`. Concatenating two such files gives
+    /// another.
     ProtobufArray,
-    /// A count, then each Document with its length, `protobuf`.
+    /// A count, then each Document preceded by its length, `protobuf`.
     ProtobufStream,
 }
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A pickle, as `save_binary` of v1 makes it when no protocol is given.
+    /// A pickle, as `save_binary` of v1 writes it if no protocol is given.
     #[error(
-        "a Python pickle, which can run code and is not read; save with protocol='protobuf-array'"
+        "a Python pickle, which can run code and is therefore not read; save with protocol='protobuf-array'"
     )]
     Pickle,
-    /// Packed in another way than gzip.
-    #[error("packed with {0}; only gzip is read")]
+    /// Compressed, but not with gzip.
+    #[error("compressed with {0}; only gzip is supported")]
     Compression(&'static str),
-    /// The content does not fit what its beginning promised.
+    /// The content does not match its beginning.
     #[error("{0}")]
     Format(String),
-    /// Documents that are none.
+    /// An invalid Document.
     #[error("Document {number} is not valid")]
     Document {
-        /// Which one, from 1.
+        /// Its number, from 1.
         number: u64,
         /// What is wrong with it.
         #[source]
         source: DecodeError,
     },
-    /// The whole is no list of Documents.
+    /// The file as a whole is not a list of Documents.
     #[error("not a file of Documents")]
     Decode(#[from] DecodeError),
-    /// What is packed with gzip cannot be unpacked.
-    #[error("cannot be unpacked")]
+    /// The gzip data cannot be decompressed.
+    #[error("cannot be decompressed")]
     Unpack(#[source] io::Error),
 }
 
 impl FileFormat {
-    /// The format that a file's name asks for, and whether it asks for gzip: `docs.json`,
-    /// `docs.protobuf.gzip`, `docs.protobuf-array`, `docs.bin`. `None` for other names.
+    /// The format that a file name implies, and whether it implies gzip: `docs.json`, `docs.protobuf.gzip`,
+    /// `docs.protobuf-array`, `docs.bin`. `None` for other names.
     pub fn of_name(path: &Path) -> Option<(FileFormat, bool)> {
         let name = path.file_name()?.to_str()?;
         let packed = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".gzip"));
@@ -82,15 +82,15 @@ impl FileFormat {
     }
 }
 
-/// Reads a file of any of the formats, in the JSON of both families and protobuf's own, lines of
-/// plain JSON, and each of them packed with gzip.
+/// Reads a file of any format: JSON of either family, protobuf's own JSON, lines of plain JSON, and protobuf,
+/// each also compressed with gzip.
 ///
-/// JSON of both families differs in blobs alone (base64 in v1, text in v2); where the keys do not
-/// tell, it is taken for v1's.
+/// The JSON of the two families differs only in blobs (base64 in v1, text in v2); if the keys are ambiguous,
+/// v1 is assumed.
 ///
 /// # Errors
-/// For other content, pickles and other ways of packing among them, and for packed content beyond
-/// 2 GiB.
+/// For other content, including pickles and other compression formats, and for uncompressed content beyond 2
+/// GiB.
 pub fn read(file: Bytes) -> Result<Vec<Document>, ReadError> {
     match file[..] {
         [0x1f, 0x8b, ..] => read_unpacked(unpack(&file)?),
@@ -107,7 +107,7 @@ fn unpack(file: &[u8]) -> Result<Bytes, ReadError> {
     let mut reader = MultiGzDecoder::new(file).take(UNPACKED_MAX + 1);
     reader.read_to_end(&mut unpacked).map_err(ReadError::Unpack)?;
     if unpacked.len() as u64 > UNPACKED_MAX {
-        return Err(ReadError::Format("more than 2 GiB when unpacked".into()));
+        return Err(ReadError::Format("more than 2 GiB when decompressed".into()));
     }
     Ok(unpacked.into())
 }
@@ -117,7 +117,7 @@ fn read_unpacked(file: Bytes) -> Result<Vec<Document>, ReadError> {
     match (text.first(), file.first()) {
         (Some(b'['), _) => read_json(text),
         (Some(b'{'), _) => read_lines(text),
-        // An empty array has no bytes at all.
+        // An empty array has no bytes.
         (_, None) => Ok(Vec::new()),
         (_, Some(0x0a)) => Ok(family_of_array(&file).decode_docs(file)?),
         (_, Some(0x01)) => read_stream(file, Family::V1),
@@ -127,14 +127,14 @@ fn read_unpacked(file: Bytes) -> Result<Vec<Document>, ReadError> {
     }
 }
 
-/// The family of a `protobuf-array` file, by its beginning, which has to reach into its first Document
-/// that is not empty.
+/// The family of a `protobuf-array` file, recognized from its beginning, which has to include part of the
+/// first non-empty Document.
 pub fn family_of_array(file: &[u8]) -> Family {
     if begins_with_map(file) { Family::V2 } else { Family::V1 }
 }
 
-/// Whether the first Document of an array is one of v2: a map, so that its field 1 is a message
-/// that begins with a key or a value. In v1 field 1 is an id, and no id begins with a line feed.
+/// Whether the first Document of an array is v2's: a map, so its field 1 is a message that begins with a key
+/// or a value. In v1, field 1 is an id, and no id begins with a line feed.
 fn begins_with_map(file: &[u8]) -> bool {
     let mut bytes = file;
     let mut length_of_field_1 = || {
@@ -152,7 +152,7 @@ fn begins_with_map(file: &[u8]) -> bool {
 }
 
 fn read_stream(mut file: Bytes, family: Family) -> Result<Vec<Document>, ReadError> {
-    let cut_off = || ReadError::Format("ends within a Document".into());
+    let cut_off = || ReadError::Format("ends in the middle of a Document".into());
     file.advance(1);
     let count = file.try_get_u64().map_err(|_| cut_off())?;
     let mut docs = Vec::new(); // as many as there are, not as many as are claimed
@@ -162,7 +162,7 @@ fn read_stream(mut file: Bytes, family: Family) -> Result<Vec<Document>, ReadErr
             return Err(cut_off());
         }
         let doc = file.split_to(length);
-        // `pickle` writes the same beginning.
+        // A pickle begins the same way.
         if family == Family::V1 && doc.first() == Some(&0x80) {
             return Err(ReadError::Pickle);
         }
@@ -175,7 +175,7 @@ fn read_stream(mut file: Bytes, family: Family) -> Result<Vec<Document>, ReadErr
         docs.push(doc.map_err(source)?);
     }
     if !file.is_empty() {
-        let what = format!("{} bytes are left after the {count} Documents it promises", file.len());
+        let what = format!("{} bytes remain after the {count} Documents it announces", file.len());
         return Err(ReadError::Format(what));
     }
     Ok(docs)
@@ -204,11 +204,11 @@ fn read_lines(text: &[u8]) -> Result<Vec<Document>, ReadError> {
         .collect()
 }
 
-/// Writes a file of Documents, packed with gzip if so wanted.
+/// Writes a file of Documents, optionally compressed with gzip.
 ///
 /// # Errors
-/// When a Document has something that the format or the family has no place for, or when `out`
-/// fails. What was written until then is not a file that can be read.
+/// When a Document has something that the format or the family cannot represent, or when `out` fails. The
+/// output until then is not a readable file.
 pub fn write(
     docs: &[Document],
     family: Family,
@@ -324,17 +324,17 @@ mod tests {
         };
         check(b"\x80\x04\x95", "a Python pickle, which can run code");
         check(b"\x01\0\0\0\0\0\0\0\x01\0\0\0\x02\x80\x04", "a Python pickle");
-        check(b"BZh91AY", "packed with bz2; only gzip is read");
-        check(b"\xfd7zXZ\0", "packed with lzma");
-        check(b"\x04\x22\x4d\x18", "packed with lz4");
-        check(b"\x1f\x8b\x08 and no more", "cannot be unpacked");
-        check(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff", "ends within a Document");
-        check(b"\x01\0\0\0\0\0\0\0\x01\xff\xff\xff\xff", "ends within a Document");
-        check(b"\x01\0\0\0\0\0\0\0\0more", "4 bytes are left after the 0 Documents");
+        check(b"BZh91AY", "compressed with bz2; only gzip is supported");
+        check(b"\xfd7zXZ\0", "compressed with lzma");
+        check(b"\x04\x22\x4d\x18", "compressed with lz4");
+        check(b"\x1f\x8b\x08 and no more", "cannot be decompressed");
+        check(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff", "ends in the middle of a Document");
+        check(b"\x01\0\0\0\0\0\0\0\x01\xff\xff\xff\xff", "ends in the middle of a Document");
+        check(b"\x01\0\0\0\0\0\0\0\0more", "4 bytes remain after the 0 Documents");
         check(b"\x02\0\0\0\0\0\0\0\x01\0\0\0\x01\x09", "Document 1 is not valid");
         check(b"\x0a\x09", "not a valid protobuf message");
         check(b"hello", "neither JSON nor protobuf");
-        check(b"[{\"text\": 1}]", "not as it should be");
+        check(b"[{\"text\": 1}]", "not the expected structure");
         check(b"[] []", "trailing characters");
         check(b"{\"id\": \"a\"} {\"id\": 5}", "Document 2 is not valid");
     }

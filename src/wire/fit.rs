@@ -1,4 +1,4 @@
-//! Documents made to fit a schema: fields by their names, values by the types they are wanted in.
+//! Converts Documents to fit a schema: fields by name, values to the required types.
 
 use std::fmt::Write as _;
 use std::mem::take;
@@ -13,42 +13,42 @@ use super::{Document, EncodeError, NdArray, Tensor, v2};
 /// Why a Document does not fit a schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    /// A field of another name than any of the schema.
+    /// A field that the schema does not have.
     #[error("`{schema}` has no field `{field}`: it has {}", listed(known))]
     Unknown {
         /// The field, such as `items[0].x`.
         field: String,
         /// The Document's name in the schema.
         schema: String,
-        /// The names it has.
+        /// The names of the schema's fields.
         known: Vec<String>,
     },
-    /// A field without a default that is not set.
-    #[error("field `{field}` of `{schema}` wants {wants}, and is not given")]
+    /// A required field that is not set.
+    #[error("field `{field}` of `{schema}` requires {wants}, but is missing")]
     Missing {
         /// The field.
         field: String,
         /// The Document's name in the schema.
         schema: String,
-        /// What it takes.
+        /// The type it requires.
         wants: String,
     },
     /// A value of another type.
-    #[error("field `{field}` wants {wants}, given is {given}")]
+    #[error("field `{field}` requires {wants}, found {given}")]
     Type {
         /// The field.
         field: String,
-        /// What it takes.
+        /// The type it requires.
         wants: String,
-        /// What there is.
+        /// The value it has.
         given: String,
     },
-    /// The Document has what no Document of v2 may have.
+    /// The Document has something that no v2 Document may have.
     #[error("{0}")]
     Encode(String),
 }
 
-/// How many names are told.
+/// Maximum number of names listed.
 const NAMES_MAX: usize = 30;
 
 fn listed(names: &[String]) -> String {
@@ -60,7 +60,7 @@ fn listed(names: &[String]) -> String {
 }
 
 impl Misfit {
-    /// The field that it is about, such as `items[0].x`.
+    /// The field in question, such as `items[0].x`.
     pub fn field(&self) -> Option<&str> {
         match self {
             Misfit::Unknown { field, .. }
@@ -70,7 +70,7 @@ impl Misfit {
         }
     }
 
-    /// What it is about as it is called in the schema, and the names that are close at hand.
+    /// The unknown name, and the names that the schema has instead.
     pub fn known(&self) -> Option<(&str, &[String])> {
         match self {
             Misfit::Unknown { field, known, .. } => {
@@ -93,16 +93,16 @@ impl From<EncodeError> for Misfit {
     }
 }
 
-/// Whole numbers from here on are not all doubles, as which messages hold those of more than 32 bits.
+/// From here on, not all whole numbers are doubles, the type in which messages hold those beyond 32 bits.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 impl Schema {
-    /// Makes a Document fit: each field gets the type that is wanted, and what v1 calls by a name of its own
-    /// goes by the schema's. Nothing is done for the default schema, which v1's fields are made for and whose
-    /// Executors drop what else there is.
+    /// Makes a Document fit: each field is converted to the required type, and fields with v1 names get the
+    /// schema's names. The default schema needs nothing: v1's fields fit it, and its Executors drop all
+    /// others.
     ///
     /// # Errors
-    /// The first thing that does not fit.
+    /// The first field that does not fit.
     pub fn fit(&self, document: &mut Document) -> Result<(), Misfit> {
         if self.is_default() {
             return Ok(());
@@ -121,14 +121,14 @@ impl Schema {
         Ok(())
     }
 
-    /// Makes bytes of the texts that stand for them in JSON: those that no text could be are in base64.
+    /// Converts texts that represent bytes in JSON to bytes: bytes that are not valid text are in base64.
     pub(crate) fn give_bytes(&self, document: &mut Document) {
         for field in &self.root().fields {
             if let Some(node) = document.extra.get_mut(&field.name) {
                 self.bytes_within(&field.kind, node);
             }
         }
-        // One of this name is v1's as well, which has read it as text.
+        // `blob` is also a field of v1, and has been read as its text.
         let is_blob =
             |field: &super::schema::Field| field.name == "blob" && field.kind == Kind::Bytes;
         if !self.is_default()
@@ -149,7 +149,7 @@ impl Schema {
                     bytes_of_text(text).unwrap_or_else(|| std::mem::take(text).into_bytes());
                 *node = NodeProto::of_bytes(bytes.into());
             }
-            // Where text is one of the kinds, it is text.
+            // If text is one of the kinds, it stays text.
             (Kind::OneOf(kinds), _) if !kinds.iter().any(|kind| *kind.bare() == Kind::Text) => {
                 for kind in kinds {
                     self.bytes_within(kind, node);
@@ -191,7 +191,7 @@ impl Schema {
         let mut fitting = Vec::new();
         for (name, node) in given {
             let Some(field) = object.fields.iter().find(|field| field.name == name) else {
-                // What chunks and matches are given unasked need not be there.
+                // These fields are set automatically on chunks and matches, so the schema need not have them.
                 let unasked = ["id", "parent_id", "granularity", "adjacency"];
                 if unasked.contains(&name.as_str()) && (name == "id" || !path.is_empty()) {
                     continue;
@@ -265,9 +265,8 @@ impl Schema {
             (Kind::Integer, Content::Float(value)) if value.abs() >= EXACT_MAX => {
                 return Err(Misfit::Type {
                     field: path.to_owned(),
-                    wants:
-                        "a whole number of less than 2^53, as messages hold no larger one exactly"
-                            .into(),
+                    wants: "a whole number below 2^53, as messages cannot hold larger ones exactly"
+                        .into(),
                     given: given(&back(Content::Float(value))),
                 });
             }
@@ -315,7 +314,7 @@ impl Schema {
             (Kind::Document(at), content @ Content::Ndarray(_))
                 if self.object(*at).fields.iter().any(|field| field.name == "tensor") =>
             {
-                // `{tensor: …}` is the generator of an array, and here a Document with that field.
+                // `{tensor: …}` generates an array elsewhere; here it is a Document with that field.
                 let fields = [("tensor".to_owned(), back(content))];
                 NodeProto::of_doc(self.fit_fields(self.object(*at), fields.into_iter(), path)?)
             }
@@ -373,7 +372,8 @@ impl Schema {
         items.into_iter().enumerate().map(item).collect()
     }
 
-    /// The first of the kinds that the value is of as it is, or else the first that it can be made.
+    /// Converts the value to the first kind that it already has, or else to the first that it can be
+    /// converted to.
     fn one_of(&self, kinds: &[Kind], node: NodeProto, path: &str) -> Result<NodeProto, Misfit> {
         if node.content.is_none() && kinds.contains(&Kind::Null) {
             return Ok(node);
@@ -387,7 +387,7 @@ impl Schema {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        // Of one kind what is wrong with it says more.
+        // With a single kind, its own error is more specific.
         let only = kinds.iter().filter(|kind| **kind != Kind::Null).count() == 1;
         let (wants, given) = (self.words(&Kind::OneOf(kinds.to_vec())), given(&node));
         let whole = Misfit::Type { field: path.to_owned(), wants, given };
@@ -433,7 +433,7 @@ impl Schema {
     }
 }
 
-/// The bytes that a text in base64 stands for, if no text could be them.
+/// The bytes that a base64 text encodes, if they are not valid text themselves.
 fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
     let decoded = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
     std::str::from_utf8(&decoded).is_err().then_some(decoded)
@@ -442,12 +442,12 @@ fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
 fn whole(value: f64) -> NodeProto {
     match i32::try_from(value as i64) {
         Ok(small) if f64::from(small) == value => Content::Integer(small).into(),
-        // No integer of the wire, and one for Python all the same.
+        // Not an integer on the wire, but still a valid one for Python.
         _ => Content::Float(value).into(),
     }
 }
 
-/// A value in JSON, as far as there is one.
+/// A value as JSON, as far as JSON can represent it.
 fn json(node: &NodeProto) -> Value {
     match &node.content {
         Some(Content::Text(text)) => text.as_str().into(),
@@ -459,7 +459,7 @@ fn json(node: &NodeProto) -> Value {
     }
 }
 
-/// What a value is, in words.
+/// Describes a value in words.
 fn given(node: &NodeProto) -> String {
     const TEXT_MAX: usize = 40;
     let shortened = |text: String| match text.char_indices().nth(TEXT_MAX) {

@@ -1,6 +1,6 @@
-//! Header and routes of a protobuf response, read where they stand: a load does this for every reply.
+//! Reads header and routes of a protobuf response in place: a load does this for every reply.
 //!
-//! What is rare, such as a status, is left to the decoder of the whole, and so is what is wrong.
+//! Rare cases, such as a status, and errors are left to the full decoder.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,14 +8,14 @@ use compact_str::CompactString;
 
 use super::{Head, Header, Route};
 
-/// Reads the head of a response without a status. `None`: there is one, or something is wrong.
+/// Reads the head of a response without a status. `None` if there is a status or an error.
 pub(super) fn scan(message: &[u8]) -> Option<Head> {
     let (mut header, mut data) = (None, None);
     let mut routes = Vec::new();
     let mut fields = Fields(message);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            // Several of one message are to be merged.
+            // Repeated occurrences of a message would have to be merged.
             (1, Field::Bytes(bytes)) if header.is_none() => header = Some(read_header(bytes)?),
             (3, Field::Bytes(bytes)) => {
                 if routes.capacity() == 0 {
@@ -32,13 +32,13 @@ pub(super) fn scan(message: &[u8]) -> Option<Head> {
     Some(Head { header: header.unwrap_or_default(), routes: Some(routes), documents })
 }
 
-/// How many Documents a `DataContentProto` holds. `None` when it holds something else (a Python
-/// pickle, say), which is for those to complain about who want the Documents.
+/// The number of Documents in a `DataContentProto`. `None` if it holds something else (such as a Python
+/// pickle), which is reported only when the Documents are needed.
 pub(super) fn count_docs(content: &[u8]) -> Option<u64> {
     let (mut content, mut count) = (Fields(content), 0);
     while let Some((_, field)) = content.next()? {
         let Field::Bytes(docs) = field else { return None };
-        // Both families have the Documents of a list in its field 1, which is its only one.
+        // In both families, the Documents of a list are in field 1, its only field.
         let mut docs = Fields(docs);
         while let Some((_, field)) = docs.next()? {
             let Field::Bytes(_) = field else { return None };
@@ -98,7 +98,7 @@ fn read_time(bytes: &[u8]) -> Option<SystemTime> {
             _ => (),
         }
     }
-    // Times before 1970, and fractions that are none, are for others.
+    // Times before 1970 and invalid fractions are left to the full decoder.
     let seconds = i64::try_from(seconds).ok()?;
     let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds.unsigned_abs(), nanos))
@@ -114,12 +114,12 @@ struct Fields<'a>(&'a [u8]);
 enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a fixed length.
+    /// A field of fixed length.
     Fixed,
 }
 
 impl<'a> Fields<'a> {
-    /// The next one; `Some(None)` at the end. `None`: it is none.
+    /// The next field; `Some(None)` at the end, `None` if it is invalid.
     fn next(&mut self) -> Option<Option<(u32, Field<'a>)>> {
         if self.0.is_empty() {
             return Some(None);
@@ -158,7 +158,7 @@ impl<'a> Fields<'a> {
             self.0 = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                // The tenth byte has room for one bit.
+                // The tenth byte can hold only one bit.
                 return (shift < 63 || byte < 2).then_some(value);
             }
         }
@@ -175,7 +175,7 @@ mod tests {
     use super::super::proto::jina::DataRequestHeadProto;
     use super::*;
 
-    /// What the decoder of the whole makes of it.
+    /// The result of the full decoder.
     fn whole(message: &[u8]) -> Option<Head> {
         let message = DataRequestHeadProto::decode(message).ok()?;
         Some(Head {

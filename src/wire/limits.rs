@@ -1,8 +1,8 @@
-//! Limits that a schema sets to the values of a type: `minimum`, `maxLength`, `minItems` and the like.
+//! Limits that a schema sets on values: `minimum`, `maxLength`, `minItems` and the like.
 
 use serde_json::{Number, Value, json};
 
-/// Limits of one value. What is `None` has none.
+/// Limits of one value. `None` means no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     minimum: Option<Bound>,
@@ -10,7 +10,7 @@ pub(super) struct Limits {
     /// In characters.
     length: (Option<u64>, Option<u64>),
     items: (Option<u64>, Option<u64>),
-    /// Of an ECMA regular expression and a format, which are told and not checked.
+    /// An ECMA regular expression, and below it a format: both are reported but not checked.
     pattern: Option<String>,
     format: Option<String>,
 }
@@ -22,7 +22,7 @@ struct Bound {
     included: bool,
 }
 
-/// A limit that a value does not keep, with pydantic's name and words for it.
+/// A limit that a value violates, with pydantic's name and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Broken {
     pub(super) kind: &'static str,
@@ -32,7 +32,7 @@ pub(super) struct Broken {
 impl Limits {
     /// The limits that a schema sets; `None` when it sets none.
     pub(super) fn read(schema: &Value) -> Option<Limits> {
-        // Endpoint discovery has doubles only.
+        // Endpoint discovery only has doubles.
         let whole = |number: &Number| {
             let value = number.as_f64().filter(|value| value.fract() == 0.0)?;
             (value.abs() < 1e15).then_some(value as i64)
@@ -58,7 +58,7 @@ impl Limits {
         (limits != Limits::default()).then_some(limits)
     }
 
-    /// The first limit that a value does not keep.
+    /// The first limit that a value violates.
     pub(super) fn broken(&self, value: &Value) -> Option<Broken> {
         let broken = |kind, message: String| Some(Broken { kind, message });
         match value {
@@ -139,14 +139,28 @@ impl Limits {
         }
     }
 
-    /// The limits in words, after those for the kind: ` from 1 to 5`, ` of at most 10 characters`.
+    /// The limits in words, to follow those for the kind: ` from 1 to 5`, ` of at most 10 characters`.
     pub(super) fn words(&self) -> String {
         let mut words = String::new();
-        if let Some(Bound { at, included }) = &self.minimum {
-            words += &if *included { format!(" from {at} on") } else { format!(" above {at}") };
-        }
-        if let Some(Bound { at, included }) = &self.maximum {
-            words += &if *included { format!(" up to {at}") } else { format!(" below {at}") };
+        match (&self.minimum, &self.maximum) {
+            (
+                Some(Bound { at: least, included: true }),
+                Some(Bound { at: most, included: true }),
+            ) => words += &format!(" from {least} to {most}"),
+            (least, most) => {
+                if let Some(Bound { at, included }) = least {
+                    words += &match included {
+                        true => format!(" of at least {at}"),
+                        false => format!(" above {at}"),
+                    };
+                }
+                if let Some(Bound { at, included }) = most {
+                    words += &match included {
+                        true => format!(" up to {at}"),
+                        false => format!(" below {at}"),
+                    };
+                }
+            }
         }
         for ((least, most), what) in [(self.length, "characters"), (self.items, "items")] {
             words += &match (least, most) {
@@ -160,7 +174,7 @@ impl Limits {
         words
     }
 
-    /// What it demands of a value that no example can be made for.
+    /// A demand on values for which no example can be generated.
     pub(super) fn demand(&self) -> Option<String> {
         if let Some(pattern) = &self.pattern {
             return Some(format!("match the pattern `{pattern}`"));
@@ -180,7 +194,7 @@ impl Limits {
             "ipv4" => "192.0.2.1",
             "ipv6" => "2001:db8::1",
             "hostname" => "example.com",
-            // Numbers and bytes have some of their own.
+            // Formats of numbers and bytes.
             "int32" | "int64" | "float" | "double" | "binary" | "byte" | "base64" | "password" => {
                 return None;
             }
@@ -188,14 +202,14 @@ impl Limits {
         })
     }
 
-    /// A text that keeps them, as a suite has it.
+    /// A text within the limits, as written in a suite.
     pub(super) fn text(&self) -> Value {
         if let Some(text) = self.of_format() {
             return text.into();
         }
         match self.length {
             (None, None) => json!({"words": 5}),
-            // A word has at least two letters, and a blank comes before the next.
+            // A word has at least two letters, and a space precedes the next.
             (least, most) => {
                 let least = least.unwrap_or(0).min(10_000);
                 let most = most.unwrap_or(least + 40).clamp(least, least + 40);
@@ -205,7 +219,7 @@ impl Limits {
         }
     }
 
-    /// A whole number that keeps them, likewise.
+    /// A whole number within the limits, as written in a suite.
     pub(super) fn whole(&self) -> Value {
         let low = self.minimum.as_ref().and_then(|bound| {
             let at = bound.at.as_f64()?;
@@ -223,7 +237,7 @@ impl Limits {
         json!(format!("${{{{ randint({low}, {high}) }}}}"))
     }
 
-    /// A number that keeps them, likewise.
+    /// A number within the limits, as written in a suite.
     pub(super) fn number(&self) -> Value {
         let at = |bound: &Option<Bound>| bound.as_ref().and_then(|bound| bound.at.as_f64());
         let (low, high) = match (at(&self.minimum), at(&self.maximum)) {
@@ -231,7 +245,7 @@ impl Limits {
             (None, Some(high)) => (high - 1.0, high),
             (None, None) => (0.0, 1.0),
         };
-        // `uniform` has its low end, which may be excluded.
+        // `uniform` includes its lower end, which the limits may exclude.
         let is_excluded = self.minimum.as_ref().is_some_and(|bound| !bound.included);
         let low = if is_excluded { low + (high - low) / 1000.0 } else { low };
         match low < high {
@@ -240,7 +254,7 @@ impl Limits {
         }
     }
 
-    /// How many items a list has that keeps them, where `usual` would be fine.
+    /// A number of list items within the limits, preferably `usual`.
     pub(super) fn count(&self, usual: u64) -> u64 {
         let (least, most) = self.items;
         let most = most.unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Requests and responses: both are Jina's `DataRequest`.
+//! Requests and responses, both of which are Jina's `DataRequest`.
 
 use std::time::SystemTime;
 
@@ -6,29 +6,28 @@ use compact_str::CompactString;
 
 use super::{Document, Map};
 
-/// A request or a response, decoded as a whole.
+/// A request or a response, decoded completely.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataRequest {
     /// Id, endpoint, status.
     pub header: Header,
-    /// Parameters of the request; in a response with what Executors returned under `__results__`.
+    /// Parameters of the request; in a response, also what Executors returned, under `__results__`.
     pub parameters: Map,
-    /// The gateway and every Executor the request passed, in the order of the Flow. Empty in
-    /// requests, and in HTTP responses of v2, which carry none.
+    /// The gateway and every Executor the request passed through, in the order of the Flow. Empty in requests
+    /// and in v2's HTTP responses.
     pub routes: Vec<Route>,
-    /// The Documents; `None` when the message has no data at all, which a request without inputs
-    /// has not.
+    /// The Documents; `None` if the message has no data at all, such as a request without inputs.
     pub data: Option<Vec<Document>>,
 }
 
 /// The header of a request or a response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Header {
-    /// What the response repeats of its request.
+    /// Identifies the request; its response repeats it.
     pub request_id: String,
     /// The endpoint, `on` in the client.
     pub exec_endpoint: Option<String>,
-    /// A regular expression over Executor names.
+    /// A regular expression that Executor names are matched against.
     pub target_executor: Option<String>,
     /// Absent on success.
     pub status: Option<Box<Status>>,
@@ -37,15 +36,15 @@ pub struct Header {
 /// How a request, or one Executor's part in it, ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// 0 is success, all else an error.
+    /// 0 is success, anything else an error.
     pub code: i32,
-    /// As a rule the `repr` of the exception.
+    /// Usually the `repr` of the exception.
     pub description: String,
-    /// The exception, where there was one.
+    /// The exception, if there was one.
     pub exception: Option<ExceptionInfo>,
 }
 
-/// A Python exception as an Executor tells of it.
+/// A Python exception as reported by an Executor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExceptionInfo {
     /// Class name.
@@ -58,32 +57,32 @@ pub struct ExceptionInfo {
     pub executor: String,
 }
 
-/// One stop of a request: the gateway or an Executor.
+/// One hop of a request: the gateway or an Executor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
-    /// The Executor's name, or `gateway`; with its replica where the Flow says which.
+    /// The Executor's name, or `gateway`; with its replica if the Flow reports it.
     pub executor: CompactString,
-    /// When the request came in, on the gateway's clock.
+    /// When the request arrived, by the gateway's clock.
     pub start_time: Option<SystemTime>,
-    /// When it went out; absent for an Executor that was skipped.
+    /// When it left; absent for an Executor that was skipped.
     pub end_time: Option<SystemTime>,
-    /// The failure of this Executor, where there was one.
+    /// The failure of this Executor, if there was one.
     pub status: Option<Box<Status>>,
 }
 
-/// What is read of every response: all but parameters and Documents.
+/// The part that is read of every response: everything except parameters and Documents.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     /// Id, endpoint, status.
     pub header: Header,
-    /// `None` where the form carries no routes (HTTP of v2).
+    /// `None` if the form carries no routes (HTTP of v2).
     pub routes: Option<Vec<Route>>,
-    /// How many Documents there are, where it can be told without decoding them.
+    /// The number of Documents, if it is known without decoding them.
     pub documents: Option<u64>,
 }
 
 impl DataRequest {
-    /// The Documents, none when the message has no data.
+    /// The Documents; empty if the message has no data.
     pub fn docs(&self) -> &[Document] {
         self.data.as_deref().unwrap_or_default()
     }
@@ -93,7 +92,7 @@ impl DataRequest {
         self.parameters.get("__results__")?.as_object()
     }
 
-    /// The status; success when the header has none.
+    /// Whether the status is success, as it is when the header has none.
     pub fn is_ok(&self) -> bool {
         self.header.status.as_deref().is_none_or(Status::is_ok)
     }

@@ -1,5 +1,5 @@
-//! Mistakes in a JSON schema that a person wrote: what a Flow tells is read as far as it can be, but a schema in
-//! a file that says nothing that could be meant should not pass for one that takes anything.
+//! Mistakes in a JSON schema written by a person: schemas reported by a Flow are read as far as possible, but
+//! a meaningless schema in a file should not pass as one that accepts anything.
 
 use serde_json::Value;
 
@@ -10,13 +10,13 @@ use super::schema::Schema;
 /// A mistake, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SchemaMistake {
-    /// Keys, and indices of lists, from the schema down to it.
+    /// Keys and list indices from the schema down to the mistake.
     pub(crate) path: Vec<Step>,
-    /// What was found and what is expected.
+    /// What was found and what was expected.
     pub(crate) message: String,
 }
 
-/// A step of the way to a part of a schema.
+/// A step of the path to a part of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Into a map.
@@ -28,18 +28,18 @@ pub(crate) enum Step {
 /// The types that JSON schema has.
 const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "null", "array", "object"];
 
-/// Levels of a schema that are looked at: deeper than a file may be.
+/// Number of levels of a schema that are checked: deeper than a file may be.
 const DEPTH_MAX: usize = 64;
 
-/// Mistakes that are told of one schema.
+/// Maximum number of mistakes reported per schema.
 const MISTAKES_MAX: usize = 20;
 
 impl Schema {
-    /// What is wrong with the schema of a Document, as it is written.
+    /// The mistakes in the schema of a Document as written.
     pub(crate) fn mistakes(schema: &Value) -> Vec<SchemaMistake> {
         if Schema::read(schema, None).is_none() {
             let message =
-                "this is no JSON schema of a Document: it has no `properties`, and leads to none";
+                "not a JSON schema of a Document: it has no `properties` and does not refer to any";
             return vec![SchemaMistake { path: Vec::new(), message: message.into() }];
         }
         let mut reader = Reader { root: schema, path: Vec::new(), found: Vec::new() };
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
             if !word.as_str().is_some_and(|word| TYPES.contains(&word)) {
                 let shown = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
                 let known = TYPES.join(", ");
-                self.tell(format!("`{shown}` is no type of JSON schema (there are: {known})"));
+                self.tell(format!("`{shown}` is not a JSON schema type (known: {known})"));
             }
         }
     }
@@ -156,13 +156,13 @@ impl<'a> Reader<'a> {
         let known: Vec<&String> = all.flat_map(Map::keys).collect();
         if !known.iter().any(|known| *known == name) {
             let known = match known.is_empty() {
-                true => "there is nothing under `$defs`".to_owned(),
+                true => "`$defs` is empty".to_owned(),
                 false => {
                     let names: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-                    format!("under `$defs` are {}", names.join(", "))
+                    format!("`$defs` has {}", names.join(", "))
                 }
             };
-            self.tell(format!("`{text}` leads nowhere: {known}"));
+            self.tell(format!("`{text}` does not resolve: {known}"));
         }
     }
 
@@ -182,14 +182,14 @@ impl<'a> Reader<'a> {
                 let shown = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
                 self.at("required", |here| {
                     here.within(Step::Index(index), |here| {
-                        here.tell(format!("`{shown}` is required and not among `properties`"));
+                        here.tell(format!("`{shown}` is required but not among `properties`"));
                     });
                 });
             }
         }
     }
 
-    /// A default of another type; null is what pydantic writes for `x: str = None`.
+    /// Checks the type of a default; null is allowed, as pydantic writes it for `x: str = None`.
     fn default(&mut self, map: &Map) {
         let Some(default) = map.get("default").filter(|default| !default.is_null()) else { return };
         let mut alone = Map::new();
@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         let Some(schema) = Schema::read(&alone.into(), None) else { return };
         if !schema.takes("default", NodeProto::of_json(default.clone())) {
             self.at("default", |here| {
-                here.tell(format!("`{default}` is not of the type that its field has"));
+                here.tell(format!("`{default}` is not of its field's type"));
             });
         }
     }

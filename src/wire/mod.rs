@@ -1,7 +1,7 @@
 //! Jina's messages: Documents, requests and responses, in both wire families and their JSON forms.
 //!
-//! Nothing here knows a connection: bytes in, values out, and back. Who sends and receives them is
-//! `client/` and `flow/`.
+//! Nothing here knows about connections: bytes in, values out, and back. `client/` and `flow/` send and
+//! receive them.
 
 mod check;
 mod codec;
@@ -44,7 +44,7 @@ pub use values::{Number, Values};
 /// A JSON object that keeps the order of its keys: tags, parameters, results.
 pub type Map = serde_json::Map<String, serde_json::Value>;
 
-/// The way a gateway is spoken to.
+/// The protocol of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// gRPC, `grpc://` and `grpcs://`.

@@ -1,7 +1,6 @@
 //! A message whose parameters and Documents stay encoded: what a gateway handles.
 //!
-//! They are slices of the message they came in, so that passing them on costs no more than copying
-//! their bytes once.
+//! They are slices of the received message, so passing them on costs only one copy of their bytes.
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,16 +14,16 @@ use super::value::{read_struct, write_struct};
 use super::writer::Writer;
 use super::{DecodeError, EncodeError, Header, Map, Route, Status};
 
-/// A `DataRequestProto`, opened but for its parameters and Documents.
+/// A `DataRequestProto`, decoded except for its parameters and Documents.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawRequest {
     /// Id, endpoint, status.
     pub header: Header,
-    /// An encoded `google.protobuf.Struct`; no bytes are an empty one.
+    /// An encoded `google.protobuf.Struct`; no bytes mean an empty one.
     pub parameters: Bytes,
     /// Not read from requests, which carry none.
     pub routes: Vec<Route>,
-    /// The Documents; `None` when the message has no data at all.
+    /// The Documents; `None` if the message has no data at all.
     pub docs: Option<RawDocs>,
 }
 
@@ -49,11 +48,11 @@ struct Envelope {
 }
 
 impl RawRequest {
-    /// Opens a `DataRequestProto`.
+    /// Decodes a `DataRequestProto`.
     ///
     /// # Errors
-    /// When it is no valid protobuf message. What is wrong within parameters or Documents shows
-    /// only when they are decoded.
+    /// When it is not a valid protobuf message. Errors within parameters or Documents show only when those
+    /// are decoded.
     pub fn decode(message: Bytes) -> Result<RawRequest, DecodeError> {
         let envelope = Envelope::decode(message)?;
         Ok(RawRequest {
@@ -68,10 +67,10 @@ impl RawRequest {
         })
     }
 
-    /// Writes a `DataRequestProto`. Parameters are always there, be they empty.
+    /// Writes a `DataRequestProto`. Parameters are always present, even if empty.
     ///
     /// # Errors
-    /// Never for what the types above can hold.
+    /// Never for values that the types above can hold.
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
         const FIXED: usize = 256; // header, names and times of a few routes
         let docs = match &self.docs {
@@ -101,7 +100,7 @@ impl RawRequest {
 /// Writes a `StatusProto`, the answer to a dry run.
 pub fn encode_status(status: &Status) -> Bytes {
     let mut w = Writer::with_capacity(0);
-    // It nests three messages at most, and depth is all that can be wrong.
+    // It nests at most three messages, and excessive depth is the only possible error.
     match write_status(&mut w, status) {
         Ok(()) => w.finish(),
         Err(_) => Bytes::new(),
@@ -111,7 +110,7 @@ pub fn encode_status(status: &Status) -> Bytes {
 /// Writes a `google.protobuf.Struct`.
 ///
 /// # Errors
-/// When it nests deeper than protobuf libraries read.
+/// When it is nested deeper than protobuf libraries read.
 pub fn encode_struct(map: &Map) -> Result<Bytes, EncodeError> {
     let mut w = Writer::with_capacity(0);
     write_struct(&mut w, map)?;
@@ -121,7 +120,7 @@ pub fn encode_struct(map: &Map) -> Result<Bytes, EncodeError> {
 /// Reads a `google.protobuf.Struct`.
 ///
 /// # Errors
-/// When it is none.
+/// When the bytes are not a Struct.
 pub fn decode_struct(bytes: Bytes) -> Result<Map, DecodeError> {
     Ok(read_struct(prost_types::Struct::decode(bytes)?))
 }

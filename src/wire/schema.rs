@@ -1,8 +1,8 @@
-//! Schemas of Documents as Flows of v2 tell them: JSON schema as pydantic 1 and 2 write it, by endpoint, from
-//! gRPC's endpoint discovery and from HTTP's `openapi.json`.
+//! Schemas of Documents as v2 Flows report them: JSON schema as pydantic 1 and 2 write it, by endpoint, from
+//! gRPC's endpoint discovery and HTTP's `openapi.json`.
 //!
-//! A schema is read as far as it can be. What is not understood stands for anything, so that what a Flow may
-//! well take is not refused here.
+//! A schema is read as far as possible. Parts that are not understood accept anything, so that nothing is
+//! refused here that the Flow might accept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,18 +20,18 @@ pub struct Schemas {
     endpoints: BTreeMap<String, EndpointSchema>,
 }
 
-/// What an endpoint takes and gives.
+/// What an endpoint accepts and returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSchema {
-    /// Of the Documents of requests.
+    /// The schema of Documents in requests.
     pub input: Schema,
-    /// Of the Documents of responses.
+    /// The schema of Documents in responses.
     pub output: Schema,
     /// Whether it is a streaming endpoint.
     pub streams: bool,
 }
 
-/// The schema of a Document, with those of the Documents in it. Cheap to clone.
+/// The schema of a Document, with those of Documents within it. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Schema {
     objects: Arc<Vec<Object>>,
@@ -43,7 +43,7 @@ pub struct Schema {
 pub(super) struct Object {
     pub(super) name: String,
     pub(super) fields: Vec<Field>,
-    /// Whether it takes other fields besides.
+    /// Whether it accepts other fields too.
     pub(super) is_open: bool,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Field {
     pub(super) kind: Kind,
     /// Whether it has no default.
     pub(super) required: bool,
-    /// The default, where the schema says it.
+    /// The default, if the schema has one.
     pub(super) default: Option<Value>,
 }
 
@@ -68,17 +68,17 @@ pub(super) enum Kind {
     Float,
     Boolean,
     Bytes,
-    /// With this shape, where it is fixed.
+    /// An array with this shape, if it is fixed.
     Array(Option<Vec<u32>>),
-    /// By its place among the objects.
+    /// A Document, by its index among the objects.
     Document(usize),
     List(Box<Kind>),
     Dict(Box<Kind>),
     Enum(Vec<Value>),
     OneOf(Vec<Kind>),
-    /// With limits to its values.
+    /// A kind with limits on its values.
     Limited(Box<Kind>, Box<Limits>),
-    /// A list whose first items have kinds of their own.
+    /// A list whose first items have individual kinds.
     Prefixed(Box<Kind>, Vec<Kind>),
 }
 
@@ -91,11 +91,11 @@ impl Kind {
         }
     }
 
-    /// Whether a value is of this kind without being made one.
+    /// Whether a value has this kind without conversion.
     pub(super) fn is_of(&self, node: &NodeProto) -> bool {
         match self {
             Kind::Limited(of, _) => return of.is_of(node),
-            // Its first items have to be looked at.
+            // Its first items have to be checked individually.
             Kind::Prefixed(..) => return false,
             _ => (),
         }
@@ -124,32 +124,32 @@ pub(super) fn is_one(values: &[Value], input: &Value) -> bool {
     })
 }
 
-/// Whether an array has the values that a shape asks for; docarray puts them into it.
+/// Whether an array has as many values as a shape requires; docarray then reshapes it.
 pub(super) fn fills(shape: &[u32], tensor: &Tensor) -> bool {
     count(shape) == count(&tensor.shape)
 }
 
-/// How many values an array of this shape has.
+/// The number of values in an array of this shape.
 pub(super) fn count(shape: &[u32]) -> u64 {
     shape.iter().fold(1, |n, axis| n.saturating_mul((*axis).into()))
 }
 
-/// Kinds of Documents in one schema: far more than people write, few enough for any machine.
+/// Maximum number of Document kinds in one schema: far more than people write, few enough for any machine.
 const OBJECTS_MAX: usize = 2000;
 
-/// Levels of lists, dicts and unions in one field.
+/// Maximum number of levels of lists, dicts and unions in one field.
 const DEPTH_MAX: usize = 32;
 
-/// Endpoints of a Flow that are kept.
+/// Maximum number of endpoints kept per Flow.
 const ENDPOINTS_MAX: usize = 2000;
 
-/// The fields of the schema that Executors without one of their own have.
+/// The fields of the default schema, which Executors that declare none have.
 const LEGACY: [&str; 10] =
     ["id", "text", "url", "blob", "tensor", "embedding", "tags", "chunks", "matches", "scores"];
 
 impl Schemas {
-    /// Reads what endpoint discovery tells: of a gateway `{"/a": {"input": schema, …}}`, of an Executor
-    /// `{"/a": {"input": {"name": …, "model": schema}, …}}`.
+    /// Reads the result of endpoint discovery: `{"/a": {"input": schema, …}}` from a gateway,
+    /// `{"/a": {"input": {"name": …, "model": schema}, …}}` from an Executor.
     pub fn of_discovery(schemas: &Map) -> Schemas {
         let model = |endpoint: &Value, key: &str| {
             let told = endpoint.get(key)?;
@@ -163,7 +163,7 @@ impl Schemas {
         Schemas { endpoints: schemas.iter().filter_map(read).take(ENDPOINTS_MAX).collect() }
     }
 
-    /// Reads `openapi.json`: the Documents under `data` of each path that takes a `POST`.
+    /// Reads `openapi.json`: the Documents under `data` of each path that accepts a `POST`.
     pub fn of_openapi(api: &Value) -> Schemas {
         let shared = api.pointer("/components/schemas").and_then(Value::as_object);
         let content = "content/application~1json/schema";
@@ -183,17 +183,17 @@ impl Schemas {
         Schemas { endpoints }
     }
 
-    /// The endpoints whose schemas are known, by name, in order.
+    /// The endpoints with known schemas, by name, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &EndpointSchema)> {
         self.endpoints.iter().map(|(name, schema)| (name.as_str(), schema))
     }
 
-    /// Whether none is known.
+    /// Whether no schema is known.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
 
-    /// The schema of an endpoint; requests to one that is not bound go to the default of the Flow.
+    /// The schema of an endpoint; requests to an unbound one go to the Flow's default endpoint.
     pub fn endpoint(&self, name: &str) -> Option<&EndpointSchema> {
         let bare = |name: &str| name.trim_matches('/').to_owned();
         let by = |wanted: &str| {
@@ -204,7 +204,7 @@ impl Schemas {
     }
 }
 
-/// What `data` has one of: of `anyOf` a list of Documents and a Document alone.
+/// The schema of a Document under `data`, which may be `anyOf` a list of Documents and a single Document.
 fn documents_of(data: &Value) -> Option<&Value> {
     let either = data.get("anyOf").or_else(|| data.get("oneOf")).and_then(Value::as_array);
     let lists = either.into_iter().flatten().chain([data]);
@@ -215,7 +215,7 @@ fn documents_of(data: &Value) -> Option<&Value> {
             .filter(|data| data.get("$ref").is_some() || data.get("properties").is_some()))
 }
 
-/// What a reference leads to, and by what name; a value that is none leads to itself.
+/// The target of a reference, and its name; a value that is not a reference is its own target.
 fn target<'a>(
     value: &'a Value,
     own: Option<&'a Map>,
@@ -223,13 +223,13 @@ fn target<'a>(
 ) -> Option<(Option<&'a str>, &'a Value)> {
     let mut value = value;
     let mut name = None;
-    // A few in a row, none in a circle.
+    // References may be chained, but must not form a cycle.
     for _ in 0..8 {
         let Some(reference) = value.get("$ref").and_then(Value::as_str) else {
             return Some((name, value));
         };
         let last = reference.rsplit('/').next().unwrap_or(reference);
-        // Jina's gateway leaves parts of what stands in `$defs` out, and has all of it elsewhere.
+        // Jina's gateway omits parts of the definitions in `$defs` and has the complete ones elsewhere.
         let size = |found: &&Value| {
             let fields = found.get("properties").and_then(Value::as_object).map_or(0, Map::len);
             fields + usize::from(found.get("enum").is_some() || found.get("type").is_some())
@@ -249,8 +249,7 @@ struct Reader<'a> {
 }
 
 impl Schema {
-    /// Reads the schema of a Document, with definitions of its own or shared with others. `None` where it
-    /// is none.
+    /// Reads the schema of a Document, with its own or shared definitions. `None` if it is not one.
     pub fn read(schema: &Value, shared: Option<&Map>) -> Option<Schema> {
         let (name, object) = target(schema, None, shared)?;
         object.get("properties")?.as_object()?;
@@ -271,7 +270,8 @@ impl Schema {
         self.root().fields.iter().map(|field| field.name.as_str())
     }
 
-    /// Whether it is the one that Executors without one of their own have, or `AnyDoc`, which is none.
+    /// Whether it is the default schema of Executors that declare none, or `AnyDoc`, which is no schema at
+    /// all.
     pub fn is_default(&self) -> bool {
         let Object { fields, is_open, .. } = self.root();
         let is_legacy = fields.len() == LEGACY.len()
@@ -287,15 +287,15 @@ impl Schema {
         &self.objects[at]
     }
 
-    /// A Document that fits, as `fields:` of a suite has it: generators of texts and arrays, and the least
-    /// of everything else. Fields that need not be set are left out but for the first few levels.
+    /// A Document that fits, as written under `fields:` in a suite: generators for texts and arrays, and
+    /// minimal values for everything else. Optional fields are left out below the first few levels.
     pub fn example(&self) -> Value {
         self.example_of(self.root, 0)
     }
 
     fn example_of(&self, at: usize, depth: usize) -> Value {
         let fields = self.objects[at].fields.iter().filter(|field| field.name != "id");
-        // Jina's gateways get some kinds wrong, so what need not be set is set only where that is safe.
+        // Jina's gateways report some kinds wrongly, so optional fields are set only where that is safe.
         let is_safe = |kind: &Kind| match kind {
             Kind::Any | Kind::Null | Kind::Enum(_) => false,
             Kind::Dict(of) => !matches!(**of, Kind::Any | Kind::Enum(_)),
@@ -363,7 +363,7 @@ impl Schema {
 }
 
 impl Schema {
-    /// What fields demand of their values that no example can be made for: names such as `items[].code`, and
+    /// Demands on field values for which no example can be generated: names such as `items[].code`, and
     /// `match the pattern …`.
     pub fn demands(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
@@ -385,7 +385,7 @@ impl Schema {
         depth: usize,
         found: &mut Vec<(String, String)>,
     ) {
-        /// What is made of Documents in Documents; far more than anybody reads.
+        /// Maximum nesting of Documents in Documents that is searched, as nobody reads more.
         const DEPTH_MAX: usize = 3;
         const DEMANDS_MAX: usize = 20;
         if depth > DEPTH_MAX || found.len() >= DEMANDS_MAX {
@@ -413,7 +413,7 @@ impl Schema {
     }
 }
 
-/// Its name: the whole may be long, and goes in circles.
+/// Prints only the name: the whole may be long and cyclic.
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Schema").field(&self.name()).finish()
@@ -421,7 +421,7 @@ impl fmt::Debug for Schema {
 }
 
 impl Reader<'_> {
-    /// The place of an object, read when it comes for the first time.
+    /// The index of an object, which is read at its first occurrence.
     fn object(&mut self, name: Option<&str>, object: &Value) -> Option<usize> {
         if let Some(known) = name.and_then(|name| self.by_name.get(name)) {
             return Some(*known);
@@ -448,7 +448,7 @@ impl Reader<'_> {
             default: value.get("default").cloned(),
         });
         let fields: Vec<Field> = fields.collect();
-        // pydantic does not tell of `AnyDoc` that it takes whatever comes.
+        // pydantic does not report that `AnyDoc` accepts any field.
         let extra = object.get("additionalProperties");
         self.objects[at].is_open = extra.is_some_and(|extra| *extra != Value::Bool(false))
             || fields.iter().all(|field| field.name == "id");
@@ -535,7 +535,7 @@ impl Reader<'_> {
     }
 }
 
-/// `[3, 4]` or `3 x 4`; `None` where an axis may have any length.
+/// Parses a shape, `[3, 4]` or `3 x 4`; `None` if an axis may have any length.
 fn shape_of(text: &str) -> Option<Vec<u32>> {
     let inner = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
     let axes = inner.split([',', 'x']).map(str::trim).filter(|axis| !axis.is_empty());

@@ -1,5 +1,5 @@
-//! `SingleDocumentRequestProto`: what goes to a streaming endpoint and what comes back, one Document
-//! a message. Only the v2 family has it; all but its fourth field is as in a `DataRequestProto`.
+//! `SingleDocumentRequestProto`: requests and responses of a streaming endpoint, one Document per message.
+//! Only the v2 family has it; all but its fourth field is as in a `DataRequestProto`.
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,8 +22,8 @@ pub fn encode_single(request: &DataRequest, document: &Document) -> Result<Encod
     finish_request(w, request)
 }
 
-/// Encodes one of the messages that a streaming endpoint answers with: the header and parameters of
-/// `response`, and a Document.
+/// Encodes one message of a streaming endpoint's answer: the header and parameters of `response`, and a
+/// Document.
 ///
 /// # Errors
 /// When the Document or the parameters cannot be sent.
@@ -38,10 +38,10 @@ pub fn encode_single_response(
     Ok(w.finish())
 }
 
-/// Decodes a message of a streaming endpoint; its Document is the only one of the result.
+/// Decodes a message of a streaming endpoint; the result has its single Document.
 ///
 /// # Errors
-/// When it is no valid message.
+/// When it is not a valid message.
 pub fn decode_single(message: Bytes) -> Result<DataRequest, DecodeError> {
     let message = SingleDocumentRequestProto::decode(message)?;
     Ok(DataRequest {

@@ -1,8 +1,7 @@
-//! Where a Flow is: protocol, host, port, TLS, from a URI, separate arguments or a mix.
+//! Where a Flow is: protocol, host, port and TLS, from a URI, separate arguments or a mix.
 //!
-//! What is an address, and which default goes where, is what `jina.Client` says; on top of that IPv6
-//! addresses, user info and schemes in capitals are understood. One thing said in two places is an
-//! error even when both say the same, as it is there.
+//! Addresses and defaults are those of `jina.Client`; in addition, IPv6 addresses, user info and upper-case
+//! schemes are understood. As in Jina, giving something in two places is an error even if both agree.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -11,25 +10,25 @@ use std::str::FromStr;
 use super::Protocol;
 use crate::units::nearest;
 
-/// An address as a user gives it: a host that may be a URI, and separate arguments.
+/// An address as given by a user: a host that may be a URI, and separate arguments.
 ///
-/// Nothing given at all is a Flow without TLS over gRPC at `0.0.0.0:80`.
+/// If nothing is given, it is a Flow over gRPC without TLS at `0.0.0.0:80`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Address {
-    /// `my.flow`, `my.flow:1234` or `grpcs://my.flow:1234`; `0.0.0.0` when left out.
+    /// `my.flow`, `my.flow:1234` or `grpcs://my.flow:1234`; `0.0.0.0` if omitted.
     pub host: Option<String>,
-    /// Given apart from `host`. 0 stands for the default: 80, with TLS 443.
+    /// Given separately from `host`. 0 means the default: 80, or 443 with TLS.
     pub port: Option<u16>,
-    /// Given apart from `host`.
+    /// Given separately from `host`.
     pub protocol: Option<Protocol>,
-    /// Given apart from `host`.
+    /// Given separately from `host`.
     pub tls: Option<bool>,
 }
 
 /// A resolved address, shown as `grpcs://my.flow:1234`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// How the gateway is spoken to.
+    /// The protocol of the gateway.
     pub protocol: Protocol,
     /// Name or IP address, without brackets.
     pub host: String,
@@ -37,15 +36,14 @@ pub struct Target {
     pub port: u16,
     /// Whether the connection is encrypted.
     pub tls: bool,
-    /// `user:password` from the URI, percent signs decoded; sent as basic authorization, never
-    /// shown.
+    /// `user:password` from the URI, percent-decoded; sent as basic authorization, never shown.
     pub user_info: Option<String>,
 }
 
-/// Why an address is none. User info is masked in all of them.
+/// Why an address is invalid. User info is masked in all of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The host gives something that a separate argument gives too, be it the same.
+    /// The host and a separate argument give the same thing, even if with the same value.
     #[error(
         "two sources of truth for `{what}`: host `{host}` gives `{in_host}`, argument `{what}` \
          gives `{argument}`; expected it in one place, leave the other out"
@@ -60,7 +58,7 @@ pub enum TargetError {
         /// What the argument says.
         argument: String,
     },
-    /// A scheme we do not know.
+    /// An unknown scheme.
     #[error(
         "unknown scheme `{scheme}` in host `{host}`{}; expected one of {SCHEMES}",
         hint(.nearest)
@@ -68,12 +66,12 @@ pub enum TargetError {
     Scheme {
         /// The host as written.
         host: String,
-        /// What stands before `://`.
+        /// The text before `://`.
         scheme: String,
         /// The scheme that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// A protocol argument we do not know.
+    /// An unknown protocol argument.
     #[error("unknown protocol `{found}`{}; expected one of grpc, http, websocket", hint(.nearest))]
     Protocol {
         /// The argument as written.
@@ -81,7 +79,7 @@ pub enum TargetError {
         /// The protocol that was probably meant.
         nearest: Option<&'static str>,
     },
-    /// A port that is no number, or too large a one.
+    /// A port that is not a number, or too large.
     #[error(
         "port `{port}` in host `{host}` is not a port; expected a number from 1 to 65535, or 0 for \
          the default"
@@ -89,13 +87,13 @@ pub enum TargetError {
     Port {
         /// The host as written.
         host: String,
-        /// What stands for the port.
+        /// The text in place of the port.
         port: String,
     },
-    /// An address of a Flow ends with its port.
+    /// The address has a path, but must end with its port.
     #[error(
-        "host `{host}` has the path `{path}`; expected the address to end with the port, the \
-         endpoint is given apart (`on`)"
+        "host `{host}` has the path `{path}`; expected the address to end with the port; the \
+         endpoint is given separately (`on`)"
     )]
     Path {
         /// The host as written.
@@ -103,7 +101,7 @@ pub enum TargetError {
         /// From the slash, question mark or hash on.
         path: String,
     },
-    /// Colons that are neither a port's nor an IPv6 address's.
+    /// Colons that belong neither to a port nor to an IPv6 address.
     #[error(
         "`{found}` in host `{host}` is not an IPv6 address; expected {}",
         meant(.found)
@@ -114,7 +112,7 @@ pub enum TargetError {
         /// What should be an IPv6 address.
         found: String,
     },
-    /// Nothing where a name or IP address should be.
+    /// The name or IP address is missing.
     #[error(
         "host `{host}` names no host; expected a name or an IP address such as `localhost:1234`, or \
          no host at all for `{DEFAULT_HOST}`"
@@ -123,20 +121,20 @@ pub enum TargetError {
         /// The host as written.
         host: String,
     },
-    /// A character that no host name has.
+    /// A character that host names cannot have.
     #[error(
-        "`{character}` cannot stand in host `{host}`; expected a name of ASCII letters, digits, \
-         dots, dashes and underscores, or an IP address"
+        "`{character}` is not allowed in host `{host}`; expected a name of ASCII letters, \
+         digits, dots, dashes and underscores, or an IP address"
     )]
     Character {
         /// The host as written.
         host: String,
-        /// The first such character, escaped when it cannot be seen.
+        /// The first such character, escaped if it is not visible.
         character: String,
     },
 }
 
-/// What an address with too many colons was meant to be: one with a port lacks its brackets.
+/// What an address with too many colons probably means: an IPv6 address with a port needs brackets.
 fn meant(found: &str) -> String {
     let port = found.rsplit_once(':').filter(|(address, port)| {
         address.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok()
@@ -147,15 +145,15 @@ fn meant(found: &str) -> String {
     }
 }
 
-/// Jina's default host: every interface of this machine, which as a destination is this machine.
+/// Jina's default host: every interface of this machine; as a destination, this machine itself.
 const DEFAULT_HOST: &str = "0.0.0.0";
 const SCHEMES: &str = "grpc, grpcs, http, https, ws, wss, websocket";
 
 impl Address {
-    /// Takes the parts together and fills in the defaults.
+    /// Combines the parts and fills in the defaults.
     ///
     /// # Errors
-    /// When `host` is no address, or gives what a separate argument gives too.
+    /// When `host` is not an address, or gives something that a separate argument gives too.
     pub fn resolve(&self) -> Result<Target, TargetError> {
         let host = match &self.host {
             Some(host) => Host::parse(host)?,
@@ -176,7 +174,7 @@ impl Address {
         if let (Some(in_host), Some(argument)) = (host.port, self.port) {
             return Err(two_sources("port", in_host.to_string(), argument.to_string()));
         }
-        // A scheme without `s` says nothing about TLS: `http://h` with `tls` is HTTP with TLS.
+        // A scheme without `s` does not exclude TLS: `http://h` with `tls` is HTTP with TLS.
         let tls = host.tls || self.tls == Some(true);
         let port = host.port.or(self.port).filter(|&port| port != 0);
         Ok(Target {
@@ -192,7 +190,7 @@ impl Address {
 impl FromStr for Target {
     type Err = TargetError;
 
-    /// Reads an address that is all in one piece: `grpcs://my.flow:1234`, `localhost:1234`.
+    /// Reads an address given as one text: `grpcs://my.flow:1234`, `localhost:1234`.
     fn from_str(host: &str) -> Result<Target, TargetError> {
         Address { host: Some(host.into()), ..Address::default() }.resolve()
     }
@@ -204,7 +202,7 @@ impl Target {
         self.protocol.scheme(self.tls)
     }
 
-    /// `host:port`, with brackets around an IPv6 address, as URIs and `Host` headers have it.
+    /// `host:port`, with brackets around an IPv6 address, as in URIs and `Host` headers.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -228,7 +226,7 @@ impl fmt::Debug for Target {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
     /// Its name in scenario files and results.
@@ -262,7 +260,7 @@ impl FromStr for Protocol {
         let known = Protocol::ALL.into_iter().find(|protocol| protocol.name() == lower);
         known.ok_or_else(|| TargetError::Protocol {
             found: text.into(),
-            // The schemes are what people write instead.
+            // People write the schemes instead.
             nearest: match lower.as_str() {
                 "ws" | "wss" => Some(Protocol::WebSocket.name()),
                 "https" => Some(Protocol::Http.name()),
@@ -278,7 +276,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What a host as written says.
+/// The parts of a host as written.
 #[derive(Default)]
 struct Host {
     protocol: Option<Protocol>,
@@ -311,9 +309,9 @@ impl Host {
                 });
             }
         };
-        // One slash at the end is what browsers put there; it means the same.
+        // Browsers append one slash, which changes nothing.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // A password may hold an `@`, a host name may not.
+        // A password may contain an `@`, a host name may not.
         let (user_info, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(percent_decoded(user)), rest),
             None => (None, rest),
@@ -368,7 +366,7 @@ impl Host {
                 if let Some(start) = port.find(['/', '?', '#']) {
                     return Err(TargetError::Path { host: host(), path: port[start..].into() });
                 }
-                // `parse` alone would take a sign.
+                // `parse` alone would accept a sign.
                 let digits = port.bytes().all(|b| b.is_ascii_digit());
                 match port.parse().ok().filter(|_| digits) {
                     Some(number) => Some(number),
@@ -380,7 +378,7 @@ impl Host {
     }
 }
 
-/// The host as written, with `***` for user and password.
+/// The host as written, with `***` in place of user and password.
 fn masked(written: &str) -> String {
     let (scheme, rest) = match written.find("://") {
         Some(at) => written.split_at(at + 3),
@@ -392,7 +390,7 @@ fn masked(written: &str) -> String {
     }
 }
 
-/// `%40` becomes `@`. What is no escape stays as it is.
+/// Decodes escapes: `%40` becomes `@`. Anything else stays as it is.
 fn percent_decoded(text: &str) -> String {
     let digit = |b: &u8| (*b as char).to_digit(16);
     let bytes = text.as_bytes();
@@ -424,7 +422,7 @@ fn hint(nearest: &Option<&'static str>) -> String {
 mod tests {
     use super::*;
 
-    /// Writes down an address as `key=value` words, as the table of `jina.Client` does.
+    /// Resolves an address written as `key=value` words, as in the table of `jina.Client`.
     fn resolve(arguments: &str) -> Result<Target, TargetError> {
         let mut address = Address::default();
         for argument in arguments.split_ascii_whitespace() {
@@ -518,7 +516,8 @@ mod tests {
     #[test]
     fn what_is_no_address_is_told_in_one_line() {
         let port = "expected a number from 1 to 65535, or 0 for the default";
-        let path = "expected the address to end with the port, the endpoint is given apart (`on`)";
+        let path =
+            "expected the address to end with the port; the endpoint is given separately (`on`)";
         let ipv6 = "expected `name:port`, `::1` or `[::1]:port`";
         let no_host = "expected a name or an IP address such as `localhost:1234`, or no host at all \
                        for `0.0.0.0`";
@@ -599,13 +598,13 @@ mod tests {
             ("host=[::1", "`[::1` in host `[::1` is not an IPv6 address", ipv6),
             ("host=[::1]1", "`[::1]1` in host `[::1]1` is not an IPv6 address", ipv6),
             ("host=[h]:1", "`h` in host `[h]:1` is not an IPv6 address", ipv6),
-            ("host=müller.de", "`ü` cannot stand in host `müller.de`", name),
+            ("host=müller.de", "`ü` is not allowed in host `müller.de`", name),
         ] {
             let error = resolve(arguments).expect_err(arguments).to_string();
             assert_eq!(error, format!("{found}; {expected}"), "{arguments}");
         }
         let spaced = "my flow:1".parse::<Target>().expect_err("a space").to_string();
-        assert_eq!(spaced, format!("`space` cannot stand in host `my flow:1`; {name}"));
+        assert_eq!(spaced, format!("`space` is not allowed in host `my flow:1`; {name}"));
     }
 
     proptest::proptest! {

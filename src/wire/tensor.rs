@@ -1,4 +1,4 @@
-//! Arrays: little more than a type, a shape and bytes. Their values are in `values.rs`.
+//! Arrays: a type, a shape and bytes. `values.rs` handles their values.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::Map;
 /// An array field of a Document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NdArray {
-    /// Every value is there.
+    /// An array with every value.
     Dense(Tensor),
     /// v1 only: indices and values, in one of scipy's formats.
     Sparse(Box<SparseTensor>),
@@ -22,12 +22,12 @@ pub struct Tensor {
     pub dtype: DType,
     /// Length of each axis; empty for a scalar.
     pub shape: Vec<u32>,
-    /// The values, `shape` product times `dtype` size bytes when it is well formed.
+    /// The values; if well formed, their length in bytes is the product of `shape` times the size of `dtype`.
     pub data: Bytes,
-    /// v1's `cls_name`: what Python makes of it (`numpy`, `list`, `torch` …). v1 drops an array
+    /// v1's `cls_name`: the class that Python turns it into (`numpy`, `list`, `torch` …). v1 drops an array
     /// without one, so `numpy` is the default.
     pub class: String,
-    /// Further settings of the array's class; empty as a rule.
+    /// Further settings of the array's class; usually empty.
     pub parameters: Map,
 }
 
@@ -36,7 +36,7 @@ pub struct Tensor {
 pub struct SparseTensor {
     /// Positions of the values.
     pub indices: Tensor,
-    /// The values that are there.
+    /// The values at these positions.
     pub values: Tensor,
     /// Length of each axis.
     pub shape: Vec<u32>,
@@ -48,14 +48,14 @@ pub struct SparseTensor {
 
 /// The type of one value of an array, parsed from and shown as numpy's string (`<f4`, `|u1`).
 ///
-/// numpy's long names (`float32`) are read too. What we do not know is kept as it came.
+/// numpy's long names (`float32`) are read too. Unknown types are kept as received.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
-    /// A number type we know.
+    /// A known number type.
     Scalar {
         /// What kind of number.
         kind: ScalarKind,
-        /// Order of its bytes; of no meaning for one byte.
+        /// Its byte order; meaningless for a single byte.
         order: ByteOrder,
     },
     /// Any other string.
@@ -90,34 +90,34 @@ pub enum ByteOrder {
     Big,
 }
 
-/// Why values cannot become an array, or an array values.
+/// Why values cannot be converted to an array, or an array to values.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TensorError {
-    /// The buffer is not as long as shape and type ask for.
+    /// The buffer does not have the length that shape and type require.
     #[error("shape {shape:?} of {dtype} takes {expected} bytes, found {found}")]
     Length {
         /// The shape.
         shape: Vec<u32>,
         /// The type, as numpy writes it.
         dtype: String,
-        /// What it should be.
+        /// The required length.
         expected: u64,
-        /// What it is.
+        /// The actual length.
         found: u64,
     },
     /// A sparse array that cannot be written as it is.
     #[error("the array is sparse: {0}")]
     Sparse(&'static str),
-    /// A type that we cannot read values of.
+    /// A type whose values cannot be read.
     #[error("unknown dtype `{0}`")]
     UnknownType(String),
-    /// Real numbers are asked for where there are complex ones.
-    #[error("values of `{0}` are complex, here are only real ones possible")]
+    /// Real numbers are required, but the values are complex.
+    #[error("values of `{0}` are complex; only real ones are supported here")]
     Complex(String),
-    /// A value that the form has no way to write.
-    #[error("{0} is no number of JSON")]
+    /// A value that the form cannot represent.
+    #[error("{0} cannot be represented in JSON")]
     NotFinite(f64),
-    /// A shape that fits its buffer and is beyond reason all the same.
+    /// A shape that fits its buffer but is unreasonable.
     #[error("shape {shape:?} {what}")]
     Shape {
         /// The shape.
@@ -125,13 +125,13 @@ pub enum TensorError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// Nested lists of different lengths, or values that are no numbers.
-    #[error("a tensor is a list of numbers or of lists of the same length: {0}")]
+    /// Nested lists of different lengths, or values that are not numbers.
+    #[error("a tensor must be a list of numbers or of lists of the same length: {0}")]
     NotRectangular(String),
 }
 
 impl NdArray {
-    /// Whether v1 has a class of this name, so that there is something to make of the array.
+    /// Whether v1 has a class of this name, into which it can turn the array.
     pub(super) fn has_known_class(&self) -> bool {
         match self {
             NdArray::Dense(tensor) => {
@@ -145,15 +145,14 @@ impl NdArray {
 }
 
 impl SparseTensor {
-    /// The most bytes of a sparse array that is written out in full: zeros take room where they are
-    /// written down.
+    /// Maximum size in bytes of a sparse array written in full, as written zeros take space.
     const DENSE_BYTES_MAX: u64 = 64 << 20;
 
-    /// The same array with every value in its place, as Jina writes it where there are only lists. Of two
-    /// values for one place the last counts.
+    /// The same array with all its values, as Jina writes it in formats that only have lists. Of two values
+    /// at one position, the last counts.
     ///
     /// # Errors
-    /// Indices that do not go with shape and values, and what is too large in full.
+    /// When indices do not match shape and values, or the full array is too large.
     pub(super) fn to_dense(&self) -> Result<Tensor, TensorError> {
         let wrong = |what| Err(TensorError::Sparse(what));
         let count = self.values.check()?;
@@ -161,19 +160,21 @@ impl SparseTensor {
             return Err(TensorError::UnknownType(self.values.dtype.to_string()));
         };
         let (size, axes) = (kind.size(), self.shape.len());
-        // torch has a column for each value, the others a row.
+        // torch has one column per value, the others one row.
         let (by_row, by_column) = ([count, axes], [axes, count]);
         let found: Vec<usize> = self.indices.shape.iter().map(|axis| *axis as usize).collect();
         let columns = match (found == by_row, found == by_column) {
             (true, true) => self.class == "torch",
             (true, false) => false,
             (false, true) => true,
-            (false, false) => return wrong("its indices do not go with its shape and values"),
+            (false, false) => return wrong("its indices do not match its shape and values"),
         };
         let places = self.shape.iter().fold(1_u64, |n, axis| n.saturating_mul(u64::from(*axis)));
         let bytes = places.saturating_mul(size as u64);
         if bytes > SparseTensor::DENSE_BYTES_MAX {
-            return wrong("JSON has only lists, and it takes over 64 MiB with all its zeros");
+            return wrong(
+                "JSON has only dense lists, and it would take over 64 MiB with all its zeros",
+            );
         }
         let indices: Vec<f64> = self.indices.values_f64()?.collect();
         let mut data = vec![0; bytes as usize];
@@ -183,7 +184,7 @@ impl SparseTensor {
                 let at = if columns { axis * count + value } else { value * axes + axis };
                 let index = indices[at];
                 if !(0.0..f64::from(*length)).contains(&index) {
-                    return wrong("an index lies outside of its shape");
+                    return wrong("an index is outside its shape");
                 }
                 place = place * *length as usize + index as usize;
             }
@@ -197,7 +198,7 @@ impl Tensor {
     /// The class of arrays that every Executor understands.
     pub const NUMPY: &str = "numpy";
 
-    /// An array of numpy's class. `data` is taken as it is, see [`Tensor::check`].
+    /// An array of numpy's class. `data` is not checked, see [`Tensor::check`].
     pub fn new(dtype: impl Into<DType>, shape: Vec<u32>, data: impl Into<Bytes>) -> Tensor {
         Tensor {
             dtype: dtype.into(),
@@ -218,7 +219,7 @@ impl Tensor {
         Tensor::new(ScalarKind::F32, vec![length], data)
     }
 
-    /// How many values there are, when the buffer is as long as type and shape ask for.
+    /// The number of values, if the buffer has the length that type and shape require.
     pub fn check(&self) -> Result<usize, TensorError> {
         let DType::Scalar { kind, .. } = &self.dtype else {
             return Err(TensorError::UnknownType(self.dtype.to_string()));
@@ -256,7 +257,7 @@ const KINDS: [(ScalarKind, &str, &str); 14] = [
 ];
 
 impl ScalarKind {
-    /// All of them.
+    /// All number types.
     pub const ALL: [ScalarKind; KINDS.len()] = {
         let mut all = [ScalarKind::Bool; KINDS.len()];
         let mut n = 0;
@@ -314,7 +315,7 @@ impl DType {
             _ => (ByteOrder::Little, name),
         };
         let kind = KINDS.iter().find(|(_, short, long)| *short == letters || *long == name)?.0;
-        // One byte has no order; one spelling makes equal types equal.
+        // A single byte has no order; a fixed one makes equal types equal.
         let order = if kind.size() == 1 { ByteOrder::Little } else { order };
         Some(DType::Scalar { kind, order })
     }
@@ -333,7 +334,7 @@ impl From<&str> for DType {
 }
 
 impl From<ScalarKind> for DType {
-    /// Little-endian, as all machines of today and Jina's own have it.
+    /// Little-endian, as on all current machines and in Jina.
     fn from(kind: ScalarKind) -> DType {
         DType::Scalar { kind, order: ByteOrder::Little }
     }

@@ -1,7 +1,7 @@
-//! Documents as v1 writes them: `DocumentProto`, a message of fixed fields.
+//! Documents as v1 writes them: `DocumentProto`, a message with fixed fields.
 //!
-//! Fields of a Document that this file's `.proto` does not know are skipped and lost: no release
-//! of v1 has any, and keeping them would cost every Document a list.
+//! Fields of a Document that our `.proto` file lacks are skipped and lost: no v1 release has any, and keeping
+//! them would cost every Document a list.
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -65,7 +65,7 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
     Ok(())
 }
 
-/// Refuses what a Document of v1 has no place for.
+/// Rejects anything that a v1 Document cannot represent.
 ///
 /// An empty text or blob is not content: Python's client does not send it.
 pub(super) fn check(doc: &Document) -> Result<(), EncodeError> {
@@ -76,8 +76,8 @@ pub(super) fn check(doc: &Document) -> Result<(), EncodeError> {
         return Err(EncodeError::Value {
             id: doc.id.clone(),
             what: format!(
-                "Documents of the v1 family have no field `{name}`; a Flow of your own Documents is of v2 \
-                 (`family: v2`)"
+                "Documents of the v1 family have no field `{name}`; a Flow with custom Documents \
+                 belongs to v2 (`family: v2`)"
             ),
         });
     }
@@ -136,7 +136,7 @@ pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
     Ok(array.docs.into_iter().map(read_doc).collect())
 }
 
-/// Reads a `DocumentProto`; every one of them is a Document.
+/// Reads a `DocumentProto`; every valid one is a Document.
 pub(super) fn read_doc(doc: DocumentProto) -> Document {
     let (text, blob, tensor) = match doc.content {
         None => (None, None, None),
@@ -179,7 +179,7 @@ fn read_score((name, score): (String, NamedScoreProto)) -> (String, NamedScore) 
     (name, score)
 }
 
-/// An array without content is none, for Python too.
+/// Reads an array. Without content it counts as unset, as in Python.
 fn read_array(array: NdArrayProto) -> Option<NdArray> {
     let class = array.cls_name;
     let parameters = array.parameters.map(read_struct).unwrap_or_default();

@@ -1,10 +1,9 @@
 //! Documents as v2 writes them: `DocProto`, a map from field names to typed nodes.
 //!
-//! Which fields a Document has is up to the Executor's schema. Executors without one of their own
-//! use a look-alike of v1's Document with the ten fields of [`LEGACY`]; what a
-//! [`Document`] has beyond them goes by its own name. A field that is neither, or whose node is of
-//! a kind that the Document's field cannot hold without loss, is kept as it came in
-//! [`Document::extra`] and written back.
+//! The Executor's schema determines the fields of a Document. Executors that declare none use a copy of v1's
+//! Document with the ten fields of [`LEGACY`]; further fields of [`Document`] are sent under their own names.
+//! Any other field, or one whose node has a kind that the Document's field cannot hold without loss, is kept
+//! as received in [`Document::extra`] and written back.
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -23,7 +22,7 @@ use super::{
     DType, DecodeError, Document, EncodeError, Map, NamedScore, NdArray, Tensor, TensorError,
 };
 
-/// The names of what a [`Document`] can have: first those of [`LEGACY`], then what goes beyond them.
+/// The names of all fields of a [`Document`]: first those of [`LEGACY`], then the others.
 pub(super) const NAMES: [&str; 20] = [
     "id",
     "text",
@@ -47,8 +46,8 @@ pub(super) const NAMES: [&str; 20] = [
     "_metadata",
 ];
 
-/// The fields of the schema that an Executor without one of its own has. Python's client and
-/// gateway write all of them, unset ones as a node without content.
+/// The fields of the default schema, which an Executor that declares none has. Python's client and gateway
+/// write all of them, unset ones as a node without content.
 const LEGACY: &[&str] = NAMES.split_at(10).0;
 
 /// Writes the fields of a `DocListProto`.
@@ -61,8 +60,8 @@ pub(super) fn write_docs(w: &mut Writer, docs: &[Document]) -> Result<(), Encode
 
 /// Writes the fields of a `DocProto`.
 ///
-/// All fields of [`LEGACY`] are there, as Python writes them. A Document with fields of a schema
-/// of its own has set fields only: `None` might not be what that schema allows.
+/// All fields of [`LEGACY`] are written, as in Python. A Document with a custom schema has only its set
+/// fields: that schema might not allow `None`.
 pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     let own_schema = has_own_schema(doc);
     write_extra(w, doc)?;
@@ -115,7 +114,7 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
         None => unset(w, "text")?,
         Some(text) => text_field(w, "text", text)?,
     }
-    // An Executor makes up an id that is absent, but not one that is there and empty.
+    // An Executor generates a missing id, but does not replace an empty one.
     if !doc.id.is_empty() {
         field(w, "id", |w| {
             w.string(13, "id");
@@ -126,17 +125,17 @@ pub(super) fn write_doc(w: &mut Writer, doc: &Document) -> Result<(), EncodeErro
     Ok(())
 }
 
-/// Whether some field is of a schema that is not the default one.
+/// Whether any field belongs to a schema other than the default one.
 pub(super) fn has_own_schema(doc: &Document) -> bool {
     doc.extra.keys().any(|name| name == "id" || !LEGACY.contains(&name.as_str()))
 }
 
-/// Whether a field is no more than the mark of a schema of its own.
+/// Whether a field merely marks a custom schema.
 pub(super) fn is_mark(name: &str, field: &NodeProto) -> bool {
     name == "id" && field.content.is_none()
 }
 
-/// Fields that came with a schema we do not know, unless the Document's own field was set since.
+/// Writes fields of unknown schemas, unless the Document's own field has been set since.
 fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     for (name, node) in doc.extra.iter().rev() {
         if !is_set(doc, name) && !is_mark(name, node) {
@@ -149,7 +148,7 @@ fn write_extra(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Whether the Document's own field of this name is set; `false` for names that are none.
+/// Whether the Document's own field of this name is set; `false` for unknown names.
 pub(super) fn is_set(doc: &Document, name: &str) -> bool {
     match name {
         "id" => !doc.id.is_empty(),
@@ -176,7 +175,7 @@ pub(super) fn is_set(doc: &Document, name: &str) -> bool {
     }
 }
 
-/// What a Document can have beyond the legacy schema, when it is set.
+/// Writes the set fields that a Document can have beyond the legacy schema.
 fn write_further(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     if !doc.metadata.is_empty() {
         field(w, "_metadata", |w| write_dict(w, &doc.metadata, &doc.id))?;
@@ -224,7 +223,7 @@ fn write_further(w: &mut Writer, doc: &Document) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// An entry of a `DocProto` or a `DictOfAnyProto`: both are a map in field 1.
+/// Writes an entry of a `DocProto` or a `DictOfAnyProto`: both are a map in field 1.
 fn field(
     w: &mut Writer,
     name: &str,
@@ -241,7 +240,7 @@ fn text_field(w: &mut Writer, name: &str, text: &str) -> Result<(), EncodeError>
 }
 
 fn write_array(w: &mut Writer, tensor: &Tensor, kind: &str) -> Result<(), EncodeError> {
-    // Without the type Executors refuse an array.
+    // Executors reject an array without the type.
     w.string(13, kind);
     w.message(6, |w| {
         if !tensor.parameters.is_empty() {
@@ -316,13 +315,13 @@ fn beyond_int32(value: impl std::fmt::Display, key: &str, id: &str) -> EncodeErr
     EncodeError::Value {
         id: id.to_owned(),
         what: format!(
-            "`{key}` holds {value}, and integers of v2 end at {}; a float such as {value}.0 goes further",
+            "`{key}` is {value}, but integers of v2 are limited to {}; use a float such as {value}.0",
             i32::MAX
         ),
     }
 }
 
-/// Takes all set fields out of a Document but its id, each as the node it is sent as, by its name there.
+/// Takes all set fields except the id out of a Document, each with its name and node on the wire.
 pub(super) fn take_fields(
     doc: &mut Document,
 ) -> Result<impl Iterator<Item = (String, NodeProto)> + use<>, EncodeError> {
@@ -342,7 +341,7 @@ pub(super) fn take_fields(
         own_schemas(std::slice::from_mut(&mut whole));
         let mut w = Writer::with_capacity(0);
         write_doc(&mut w, &whole)?;
-        // What was just written can be read.
+        // Bytes that were just written can be read.
         given.extend(DocProto::decode(w.finish()).unwrap_or_default().data);
     }
     given.extend(
@@ -357,12 +356,12 @@ pub(super) fn read_docs(bytes: Bytes) -> Result<Vec<Document>, DecodeError> {
     Ok(list.docs.into_iter().map(read_doc).collect())
 }
 
-/// Reads a `DocProto`; every one of them is a Document.
+/// Reads a `DocProto`; every valid one is a Document.
 pub(super) fn read_doc(proto: DocProto) -> Document {
     let mut doc = Document::default();
     let own_schema = proto.data.keys().any(|name| !is_known(name));
     for (name, node) in proto.data {
-        // In a schema of its own nothing and an empty list are values as any other.
+        // In a custom schema, an empty node and an empty list are values like any other.
         if own_schema && name != "id" && is_empty(&node) {
             doc.extra.insert(name, node);
             continue;
@@ -374,13 +373,12 @@ pub(super) fn read_doc(proto: DocProto) -> Document {
     doc
 }
 
-/// Whether a field of this name is one of the default schema, or of those that a Document can have
-/// beyond it.
+/// Whether this is the name of a field of the default schema, or of one that a Document can have beyond it.
 fn is_known(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// Whether a node holds nothing: no content, or a list or a dict without anything in it.
+/// Whether a node is empty: no content, an empty list or an empty dict.
 pub(super) fn is_empty(node: &NodeProto) -> bool {
     match &node.content {
         None => true,
@@ -393,7 +391,7 @@ pub(super) fn is_empty(node: &NodeProto) -> bool {
     }
 }
 
-/// Gives a Document of a schema of its own the fields that came without anything in them.
+/// Adds the fields that came empty to a Document with a custom schema.
 pub(super) fn keep_empty(doc: &mut Document, empty: Vec<(&'static str, Option<Content>)>) {
     if doc.extra.keys().any(|name| !is_known(name)) {
         let nodes = empty
@@ -403,11 +401,11 @@ pub(super) fn keep_empty(doc: &mut Document, empty: Vec<(&'static str, Option<Co
     }
 }
 
-/// Puts a node into the Document's field of its name, or hands it back when it does not fit.
+/// Puts a node into the Document's field of its name, or returns it if it does not fit.
 ///
-/// It fits when writing the field gives the same node again. The exceptions are harmless: an
-/// untyped `id` or array gets its type, `tensor` may be typed as an embedding and the other way
-/// round, and chunks in a plain list become a `doc_array`.
+/// It fits if writing the field gives the same node again. The exceptions are harmless: an untyped `id` or
+/// array gets its type, `tensor` may be typed as an embedding and vice versa, and chunks in a plain list
+/// become a `doc_array`.
 pub(super) fn read_field(doc: &mut Document, name: &str, node: NodeProto) -> Option<NodeProto> {
     let NodeProto { content, docarray_type } = node;
     let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
@@ -526,7 +524,7 @@ fn read_doc_array(content: Content) -> Result<Vec<Document>, Content> {
     }
 }
 
-/// Whether JSON can say all of a dict. `or_empty`: whether an empty one counts as unset.
+/// Whether JSON can represent all of a dict. `or_empty` tells whether an empty one counts as unset.
 fn is_json(dict: &DictOfAnyProto, or_empty: bool) -> bool {
     (or_empty || !dict.data.is_empty()) && dict.data.values().all(is_json_node)
 }
@@ -546,7 +544,7 @@ fn read_dict(dict: DictOfAnyProto) -> Map {
     dict.data.into_iter().map(|(key, node)| (key, read_value(node))).collect()
 }
 
-/// The JSON value of a node for which `is_json` holds.
+/// The JSON value of a node that passes `is_json`.
 fn read_value(node: NodeProto) -> Value {
     match node.content {
         Some(Content::Text(text)) => Value::String(text),
@@ -597,8 +595,8 @@ impl NodeProto {
         Content::Blob(bytes).into()
     }
 
-    /// A node of an array. v2 has no sparse ones: those are written out in full, or are nothing when
-    /// they are too large for that.
+    /// A node of an array. v2 has no sparse arrays: they are written in full, or as an empty node if they are
+    /// too large for that.
     pub fn of_array(array: NdArray) -> NodeProto {
         let tensor = match array {
             NdArray::Dense(tensor) => tensor,
@@ -616,7 +614,7 @@ impl NodeProto {
         }
     }
 
-    /// A node of a list. Python takes one of Documents for its lists and for its `DocList`s.
+    /// A node of a list. Python accepts a list of Documents both for lists and for `DocList`s.
     pub fn of_list(data: Vec<NodeProto>) -> NodeProto {
         Content::List(ListOfAnyProto { data }).into()
     }
@@ -640,7 +638,7 @@ impl NodeProto {
         }
     }
 
-    /// Gives the Documents in it an id where they have none.
+    /// Sets an id on the Documents in it that have none.
     pub fn give_ids(&mut self, random: &mut impl FnMut() -> u128) {
         match &mut self.content {
             Some(Content::Doc(doc)) => doc.give_ids(random),
@@ -657,7 +655,7 @@ impl NodeProto {
         }
     }
 
-    /// Bytes that the node takes on the wire.
+    /// The size of the node on the wire, in bytes.
     pub fn bytes(&self) -> usize {
         self.encoded_len()
     }
@@ -679,7 +677,7 @@ impl From<Content> for NodeProto {
     }
 }
 
-/// Scores that are dicts as `write_scores` writes them; `None` for anything else.
+/// Scores in the form of `write_scores`; `None` for anything else.
 fn read_scores(dict: &DictOfAnyProto) -> Option<IndexMap<String, NamedScore>> {
     if dict.data.is_empty() {
         return None;
@@ -710,7 +708,7 @@ fn read_scores(dict: &DictOfAnyProto) -> Option<IndexMap<String, NamedScore>> {
     dict.data.iter().map(read).collect()
 }
 
-/// Numbers that 32 bits hold; `None` for anything else.
+/// Numbers that fit into 32 bits; `None` for anything else.
 fn read_floats(list: &ListOfAnyProto) -> Option<Vec<f32>> {
     if list.data.is_empty() {
         return None;

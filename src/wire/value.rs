@@ -1,8 +1,8 @@
 //! JSON values in `google.protobuf.Struct`: tags of v1, parameters of both families.
 //!
-//! A Struct has no integers: numbers are doubles there, so `3` is written as 3.0 and read as the
-//! JSON number `3.0`. What JSON has no number for is read as protobuf's JSON mapping spells it:
-//! the strings `NaN`, `Infinity` and `-Infinity`.
+//! A Struct has no integers: all numbers are doubles, so `3` is written as 3.0 and read as the JSON number
+//! `3.0`. Numbers that JSON lacks are read as in protobuf's JSON mapping: the strings `NaN`, `Infinity` and
+//! `-Infinity`.
 
 use prost_types::{Struct, Value as ProtoValue, value::Kind};
 use serde_json::{Number, Value};
@@ -21,7 +21,7 @@ pub(super) fn write_struct(w: &mut Writer, map: &Map) -> Result<(), EncodeError>
 fn write_value(w: &mut Writer, value: &Value) -> Result<(), EncodeError> {
     match value {
         Value::Null => w.uint(1, 0),
-        // Without `arbitrary_precision` every number of serde_json is a double, if rounded.
+        // Without `arbitrary_precision`, every number of serde_json fits a double, if rounded.
         Value::Number(number) => w.double(2, number.as_f64().unwrap_or_default()),
         Value::String(text) => w.string(3, text),
         Value::Bool(value) => w.bool(4, *value),
@@ -36,7 +36,7 @@ fn write_value(w: &mut Writer, value: &Value) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Takes over a Struct; its depth was bounded when it was decoded.
+/// Converts a Struct, whose depth was bounded when it was decoded.
 pub(super) fn read_struct(value: Struct) -> Map {
     value.fields.into_iter().map(|(key, value)| (key, read_value(value))).collect()
 }
@@ -54,7 +54,7 @@ fn read_value(value: ProtoValue) -> Value {
     }
 }
 
-/// A double as JSON has it, see the top of this file.
+/// A double as JSON, see the top of this file.
 pub(super) fn read_number(number: f64) -> Value {
     match Number::from_f64(number) {
         Some(number) => Value::Number(number),
@@ -62,7 +62,7 @@ pub(super) fn read_number(number: f64) -> Value {
     }
 }
 
-/// How protobuf's JSON mapping spells a number that JSON has not.
+/// The name that protobuf's JSON mapping gives to a number that JSON lacks.
 pub(super) fn non_finite(number: f64) -> &'static str {
     if number.is_nan() {
         "NaN"
@@ -73,7 +73,7 @@ pub(super) fn non_finite(number: f64) -> &'static str {
     }
 }
 
-/// The number behind one of those names.
+/// The number with one of those names.
 pub(super) fn non_finite_of(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),

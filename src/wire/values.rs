@@ -1,4 +1,4 @@
-//! The values of arrays: read one by one, and from and to nested lists.
+//! The values of arrays: reads them one by one, and converts them from and to nested lists.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde_json::Value;
 use super::value::{non_finite, non_finite_of};
 use super::{ByteOrder, DType, ScalarKind, Tensor, TensorError};
 
-/// As many axes as numpy allows.
+/// Maximum number of axes, as in numpy.
 const AXES_MAX: usize = 64;
 
-/// How many empty lists an array without values may ask for: `[4000000000, 0]` is written in a
-/// few bytes.
+/// Maximum number of empty lists written for an array without values: `[4000000000, 0]` takes only a few
+/// bytes to send.
 const EMPTY_LISTS_MAX: u64 = 1 << 16;
 
 /// One real value of an array.
@@ -32,19 +32,19 @@ pub enum Number {
 pub struct Values<'a> {
     kind: ScalarKind,
     order: ByteOrder,
-    /// What is left, a multiple of the kind's size.
+    /// The remaining bytes, a multiple of the kind's size.
     data: &'a [u8],
 }
 
 /// How values of arrays are written in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// As Python's `tolist` makes them: 32 bits are shown as their exact double.
+    /// As Python's `tolist` returns them: 32-bit floats as their exact double.
     Exact,
-    /// As few digits as tell a value from others of its size, as v2 writes them.
+    /// With as few digits as distinguish a value from others of its type, as v2 writes them.
     Short,
-    /// As few digits too; numbers that JSON has not are protobuf's strings (`NaN`, `Infinity`,
-    /// `-Infinity`), which are an error otherwise.
+    /// With as few digits too; numbers that JSON lacks, otherwise an error, are protobuf's strings (`NaN`,
+    /// `Infinity`, `-Infinity`).
     Plain,
 }
 
@@ -89,14 +89,14 @@ impl Number {
             ScalarKind::F16 => Number::Float(number!(f16).into()),
             ScalarKind::F32 => Number::Float(number!(f32).into()),
             ScalarKind::F64 => Number::Float(number!(f64)),
-            // `Tensor::values` hands out no complex ones; their real part is what there is.
+            // `Tensor::values` returns no complex numbers; only their real part is read.
             ScalarKind::C64 => Number::read(ScalarKind::F32, order, &bytes[..4]),
             ScalarKind::C128 => Number::read(ScalarKind::F64, order, &bytes[..8]),
         }
     }
 
-    /// Appends the value, rounded or cut to the kind as numpy's casts do it, but that integers
-    /// stop at the kind's limits.
+    /// Appends the value, rounded or truncated to the kind as by numpy's casts, except that integers are
+    /// clamped to the kind's limits.
     fn write(self, kind: ScalarKind, order: ByteOrder, out: &mut Vec<u8>) {
         macro_rules! put {
             ($value:expr) => {
@@ -145,8 +145,8 @@ impl Number {
 }
 
 impl Tensor {
-    /// The values in C order. An error when they are complex, of an unknown type, or not as many
-    /// as the shape asks for.
+    /// The values in C order. An error if they are complex, of an unknown type, or fewer or more than the
+    /// shape requires.
     pub fn values(&self) -> Result<Values<'_>, TensorError> {
         self.check()?;
         match self.dtype {
@@ -165,8 +165,8 @@ impl Tensor {
         Ok(self.values()?.map(Number::as_f64))
     }
 
-    /// An array of this kind with these values, little-endian. How many there are is up to the
-    /// caller, see [`Tensor::check`].
+    /// An array of this kind with these values, little-endian. Their number is not checked, see
+    /// [`Tensor::check`].
     pub fn from_values(
         kind: ScalarKind,
         shape: Vec<u32>,
@@ -189,20 +189,18 @@ impl Tensor {
         Ok(Tensor { dtype: dtype.clone(), data, ..self.clone() })
     }
 
-    /// The values as nested lists, as Python's `tolist` gives them. Numbers that JSON has not are
-    /// an error.
+    /// The values as nested lists, as Python's `tolist` returns them. Numbers that JSON lacks are an error.
     pub fn to_nested(&self) -> Result<Value, TensorError> {
         let nested = self.nested(Style::Exact)?;
-        // Serializing into a value fails for what it has no number for and nothing else.
+        // Serializing into a value fails only for numbers that JSON lacks.
         serde_json::to_value(&nested).map_err(|_| self.non_finite_value())
     }
 
     /// An array from nested lists of numbers or booleans, or from a single number.
     ///
-    /// Integers become `<i8` (`<u8` when one needs it), floats and what is mixed with them `<f8`,
-    /// lists of booleans alone `|b1`, and an array without values `<f8`, as in numpy. The strings
-    /// `NaN`, `Infinity` and `-Infinity` are floats too. Of a shape such as `[0, 3]` only `[0]` is
-    /// left in nested lists.
+    /// Integers become `<i8` (`<u8` if one needs it), floats and mixed values `<f8`, booleans alone `|b1`,
+    /// and an array without values `<f8`, as in numpy. The strings `NaN`, `Infinity` and `-Infinity` are
+    /// floats too. Nested lists reduce a shape such as `[0, 3]` to `[0]`.
     pub fn from_nested(value: &Value) -> Result<Tensor, TensorError> {
         let mut lists = Lists::default();
         match (Level { lists: &mut lists, depth: 0 }).deserialize(value) {
@@ -211,7 +209,7 @@ impl Tensor {
         }
     }
 
-    /// For writing as nested lists.
+    /// The array in a form to be written as nested lists.
     pub(super) fn nested(&self, style: Style) -> Result<Nested<'_>, TensorError> {
         let values = self.values()?;
         let unwieldy = |what| Err(TensorError::Shape { shape: self.shape.clone(), what });
@@ -222,7 +220,7 @@ impl Tensor {
             let axes = self.shape.iter().take_while(|axis| **axis != 0);
             let lists = axes.fold(1_u64, |n, axis| n.saturating_mul(u64::from(*axis)));
             if lists > EMPTY_LISTS_MAX {
-                return unwieldy("has no values in more lists than are worth writing");
+                return unwieldy("has no values and too many empty lists to write");
             }
         }
         Ok(Nested { shape: &self.shape, values, style })
@@ -242,7 +240,7 @@ fn bytes_of(kind: ScalarKind, order: ByteOrder, values: impl Iterator<Item = Num
 }
 
 impl From<u64> for Number {
-    /// An `Int` wherever it can be one.
+    /// An `Int` if it fits.
     fn from(value: u64) -> Number {
         i64::try_from(value).map_or(Number::Uint(value), Number::Int)
     }
@@ -294,7 +292,7 @@ impl Serialize for Nested<'_> {
 /// One value.
 struct Item {
     value: Number,
-    /// A float of 32 bits or less, to be written with as few digits as that needs.
+    /// Whether it is a float of at most 32 bits, written with as few digits as needed.
     short: bool,
     as_text: bool,
 }
@@ -340,14 +338,14 @@ fn kind_of(values: &[Number]) -> ScalarKind {
     }
 }
 
-/// What nested lists have held so far.
+/// The contents of nested lists so far.
 #[derive(Default)]
 struct Lists {
     /// Length of each axis, `None` until its first list has ended.
     shape: Vec<Option<u32>>,
-    /// In how many lists numbers stand, known from the first of them.
+    /// The number of lists around each number, known from the first number.
     depth: Option<usize>,
-    /// `Uint` only for what `Int` cannot hold.
+    /// `Uint` only for values that `Int` cannot hold.
     values: Vec<Number>,
     nulls: bool,
 }
@@ -369,7 +367,7 @@ impl Level<'_> {
     fn number<E: de::Error>(self, value: Number) -> Result<(), E> {
         let depth = *self.lists.depth.get_or_insert(self.depth);
         if depth != self.depth || self.lists.shape.len() != self.depth {
-            return Err(E::custom("a number stands where elsewhere there is a list"));
+            return Err(E::custom("expected a list, as elsewhere at this depth, found a number"));
         }
         self.lists.values.push(value);
         Ok(())
@@ -424,10 +422,12 @@ impl<'de> Visitor<'de> for Level<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Level { lists, depth } = self;
         if lists.depth.is_some_and(|numbers| numbers <= depth) {
-            return Err(de::Error::custom("a list stands where elsewhere there is a number"));
+            return Err(de::Error::custom(
+                "expected a number, as elsewhere at this depth, found a list",
+            ));
         }
         if depth == AXES_MAX {
-            return Err(de::Error::custom("more than 64 lists within one another"));
+            return Err(de::Error::custom("lists nest deeper than 64 levels"));
         }
         if lists.shape.len() == depth {
             lists.shape.push(None);
@@ -439,7 +439,8 @@ impl<'de> Visitor<'de> for Level<'_> {
         match *lists.shape[depth].get_or_insert(length) {
             known if known == length => Ok(()),
             known => Err(de::Error::custom(format!(
-                "a list of {length} stands where elsewhere there is one of {known}"
+                "expected a list of length {known}, as elsewhere at this depth, found one of \
+                 length {length}"
             ))),
         }
     }

@@ -1,26 +1,24 @@
-//! Writes protobuf messages from their end to their beginning.
+//! Writes protobuf messages backwards, from end to beginning.
 //!
-//! The length of a nested message stands before its content. Written backwards the content is
-//! there when its length is asked for, so one pass over the values writes a request of any depth
-//! once, straight from [`Document`](super::Document)s: no message structs in between, no second
-//! pass that measures.
+//! The length of a nested message precedes its content. Written backwards, the content is complete when its
+//! length is needed, so a single pass over the values writes a request of any depth directly from
+//! [`Document`](super::Document)s: without intermediate message structs and without a second pass to measure.
 
 use bytes::Bytes;
 
 use super::EncodeError;
 
-/// How deep messages may nest. Protobuf libraries, Python's among them, read no deeper.
+/// Maximum nesting depth of messages. Protobuf libraries, including Python's, read no deeper.
 pub(super) const DEPTH_MAX: usize = 100;
 
-/// The room a message starts with when nothing better is known.
+/// The capacity that a message starts with if its size is unknown.
 const START: usize = 512;
 
-/// Bytes that grow towards their beginning.
+/// A buffer that grows towards its beginning.
 ///
-/// Within a message fields are written last to first, so that a reader finds them in ascending
-/// order.
+/// Within a message, fields are written last to first, so that a reader finds them in ascending order.
 pub(super) struct Writer {
-    /// What is written stands in `buffer[start..]`.
+    /// The bytes written so far are `buffer[start..]`.
     buffer: Vec<u8>,
     start: usize,
     depth: usize,
@@ -32,7 +30,7 @@ impl Writer {
         Writer { buffer: vec![0; bytes], start: bytes, depth: 0 }
     }
 
-    /// How many bytes are written.
+    /// The number of bytes written.
     pub(super) fn len(&self) -> usize {
         self.buffer.len() - self.start
     }
@@ -40,14 +38,14 @@ impl Writer {
     /// The finished message.
     pub(super) fn finish(self) -> Bytes {
         let spare = self.start;
-        // A body may be kept for a whole run: it should not hold twice its size.
+        // A body may be kept for a whole run, so it should not take twice its size.
         if spare > START && spare > self.len() / 4 {
             return Bytes::copy_from_slice(&self.buffer[spare..]);
         }
         Bytes::from(self.buffer).slice(spare..)
     }
 
-    /// Puts `bytes` before what is written.
+    /// Puts `bytes` before those already written.
     #[inline]
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         if self.start < bytes.len() {
@@ -90,7 +88,7 @@ impl Writer {
         self.tag(field, 0);
     }
 
-    /// Negative numbers take ten bytes, as protobuf has it.
+    /// Negative numbers take ten bytes, as specified by protobuf.
     pub(super) fn int32(&mut self, field: u32, value: i32) {
         self.uint(field, i64::from(value) as u64);
     }
@@ -119,28 +117,28 @@ impl Writer {
         self.bytes(field, value.as_bytes());
     }
 
-    /// A string that is not written when it is empty.
+    /// Writes a string unless it is empty.
     pub(super) fn set_string(&mut self, field: u32, value: &str) {
         if !value.is_empty() {
             self.string(field, value);
         }
     }
 
-    /// A number that is not written when it is zero.
+    /// Writes a number unless it is zero.
     pub(super) fn set_uint(&mut self, field: u32, value: u32) {
         if value != 0 {
             self.uint(field, u64::from(value));
         }
     }
 
-    /// A number that is not written when it is zero.
+    /// Writes a number unless it is zero.
     pub(super) fn set_float(&mut self, field: u32, value: f32) {
         if value != 0.0 {
             self.float(field, value);
         }
     }
 
-    /// A packed list, not written when it is empty.
+    /// Writes a packed list unless it is empty.
     pub(super) fn packed_uints(&mut self, field: u32, values: &[u32]) {
         if values.is_empty() {
             return;
@@ -152,7 +150,7 @@ impl Writer {
         self.close(field, end);
     }
 
-    /// A packed list, not written when it is empty.
+    /// Writes a packed list unless it is empty.
     pub(super) fn packed_floats(&mut self, field: u32, values: &[f32]) {
         if values.is_empty() {
             return;
@@ -164,7 +162,7 @@ impl Writer {
         self.close(field, end);
     }
 
-    /// A nested message whose fields `content` writes, last to first.
+    /// Writes a nested message whose fields `content` writes, last to first.
     pub(super) fn message(
         &mut self,
         field: u32,
@@ -181,7 +179,7 @@ impl Writer {
         Ok(())
     }
 
-    /// An entry of a map from strings to messages.
+    /// Writes an entry of a map from strings to messages.
     pub(super) fn entry(
         &mut self,
         field: u32,

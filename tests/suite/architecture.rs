@@ -1,4 +1,4 @@
-//! `ARCHITECTURE.md` is true: its table of rooms and the `crate::` paths in `src/` agree.
+//! Checks `ARCHITECTURE.md`: its table of rooms and the `crate::` paths in `src/` must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +9,11 @@ use regex::Regex;
 /// A row of the table.
 struct Room {
     floor: u32,
-    /// Names of rooms; `None`: any on a lower floor.
+    /// Names of rooms; `None` means any on a lower floor.
     imports: Option<BTreeSet<String>>,
 }
 
-/// Everyone may import it, so no row says so.
+/// All rooms may import it, so no row lists it.
 const EVERYONES: &str = "units";
 
 #[test]
@@ -39,7 +39,7 @@ fn the_imports_of_every_room_are_those_of_the_table() {
         }
         let used = imports.entry(room).or_default();
         used.extend(crate_paths(&code).into_iter().filter(|other| other != EVERYONES));
-        // So many steps up lead out of the room, to where only `crate::` may lead.
+        // This many `super::` lead out of the room, where only `crate::` may lead.
         let steps = file.components().filter(|c| c.as_os_str() != "mod.rs").count();
         if code.contains(&"super::".repeat(steps)) {
             wrong.push(format!("{}: leaves its room by `super::`", file.display()));
@@ -97,7 +97,7 @@ fn only_the_rooms_that_say_so_wait_or_read_the_environment() {
 fn files_of_a_folder_do_not_import_each_other_in_a_circle() {
     for folder in ["capacity", "cli", "flow", "flow/config", "flow/executor", "flow/gateway"] {
         let mut imports = imports_within(folder);
-        // What imports nothing that is left can be taken away, as long as there is no circle.
+        // Without a cycle, files that import none of the others can be removed until nothing remains.
         while let Some(free) = imports.iter().find(|(_, others)| others.is_empty()) {
             let free = free.0.clone();
             imports.remove(&free);
@@ -123,8 +123,8 @@ fn no_command_imports_another() {
     }
 }
 
-/// What the files of a folder import from each other. A subfolder counts as one file, and whatever is
-/// not declared in a file of its own is in `mod`.
+/// The files of a folder with their imports from each other. A subfolder counts as one file; anything not
+/// declared in a separate file belongs to `mod`.
 fn imports_within(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     let folder: Vec<&str> = folder.split('/').collect();
     let own: Vec<(Vec<String>, String)> = sources()
@@ -168,7 +168,7 @@ fn imports_within(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-/// All paths that begin with `crate`, `self` or `super`, groups in braces taken apart.
+/// All paths that begin with `crate`, `self` or `super`, with groups in braces expanded.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let start = Regex::new(r"\b(?:crate|self|super)::").expect("it is valid");
     let mut found = Vec::new();
@@ -176,7 +176,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     while let Some(at) = start.find_at(code, from) {
         let before = code[..at.start()].chars().next_back();
         from = at.end();
-        // The middle of a path is no beginning, and `self` is not when it is a value.
+        // The middle of a path does not start one, nor does `self` as a value.
         if before.is_none_or(|c| c != ':') {
             from = path_from(&code[at.start()..], &[], &mut found) + at.start();
         }
@@ -184,7 +184,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads one path or group behind what was read of it before; returns its length.
+/// Reads one path or group that continues the path `before`; returns its length.
 fn path_from(code: &str, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = before.to_vec();
     let mut at = 0;

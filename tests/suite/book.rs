@@ -1,6 +1,6 @@
 //! The examples of `docs/client.md`, run against an embedded Flow.
 //!
-//! A test holds the page to this file: every example on it stands here word for word.
+//! A test ensures that every example on the page is here word for word.
 
 #![expect(clippy::print_stdout, reason = "examples print what they find")]
 
@@ -22,7 +22,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 #[test]
 fn every_example_of_the_page_stands_in_this_file() {
     let page = include_str!("../../docs/client.md");
-    // Lines are broken and indented as suits the place.
+    // Line breaks and indentation may differ.
     let words = |text: &str| text.split_whitespace().collect::<String>();
     let here = words(include_str!("book.rs"));
     let mut examples = 0;

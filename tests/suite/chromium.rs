@@ -1,5 +1,5 @@
-//! A real browser. Where there is no Chromium its tests say `skipped: …` and pass, unless
-//! `FLOWBENCH_REQUIRE_BROWSER=1` is set.
+//! A real browser. Without Chromium its tests print `skipped: …` and pass, unless `FLOWBENCH_REQUIRE_BROWSER=1`
+//! is set.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// A browser on its way to an address, in a folder of its own.
+/// Starts a browser on an address, with its own profile folder.
 pub(crate) fn start(folder: &Path, address: &str) -> Option<Child> {
     let open = |name| {
         Command::new(name)
@@ -31,28 +31,28 @@ pub(crate) fn start(folder: &Path, address: &str) -> Option<Child> {
     let started = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(open);
     if started.is_none() {
         assert_ne!(std::env::var("FLOWBENCH_REQUIRE_BROWSER").as_deref(), Ok("1"), "no Chromium");
-        // Past the harness, which would keep it to itself.
+        // Bypasses the test harness, which would capture it.
         let _ = writeln!(std::io::stderr(), "skipped: no Chromium to open a page in");
     }
     started
 }
 
-/// A browser that does what it is told, by the DevTools protocol.
+/// A browser controlled by the DevTools protocol.
 pub(crate) struct Browser {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<String>,
     last: u64,
-    /// What happened while answers were waited for.
+    /// Events received while waiting for responses.
     events: VecDeque<Value>,
     child: Child,
     _folder: TempDir,
 }
 
-/// How long anything may take on a busy machine.
+/// How long anything may take, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 impl Browser {
-    /// A browser with an empty page.
+    /// Opens a browser with an empty page.
     pub(crate) async fn open() -> Option<Browser> {
         let folder = tempfile::tempdir().expect("a folder");
         let child = start(folder.path(), "about:blank")?;
@@ -60,7 +60,7 @@ impl Browser {
         let address = tokio::time::timeout(LIMIT, async {
             loop {
                 let text = tokio::fs::read_to_string(&told).await.unwrap_or_default();
-                // The port, and below it the path.
+                // The port, followed by the path.
                 if let Some((port, path)) = text.split_once('\n')
                     && !path.is_empty()
                 {
@@ -84,7 +84,7 @@ impl Browser {
         Some(browser)
     }
 
-    /// Calls a method and gives its result.
+    /// Calls a method and returns its result.
     pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});
@@ -113,7 +113,7 @@ impl Browser {
         }
     }
 
-    /// Opens a file, on a screen so many pixels wide; gives all that happened until it was loaded.
+    /// Opens a file with a window of this width in pixels; returns all events until it was loaded.
     pub(crate) async fn open_file(&mut self, path: &Path, width: u32) -> Vec<Value> {
         let screen =
             json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
@@ -126,7 +126,7 @@ impl Browser {
             let event = self.next().await;
             self.events.push_back(event);
         }
-        // What the console has to say of it comes before the answer to a question.
+        // Console messages arrive before the response to a later call.
         self.evaluate("0").await;
         self.events.drain(..).collect()
     }
@@ -139,7 +139,7 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// Ends it.
+    /// Closes the browser.
     pub(crate) async fn close(mut self) {
         let _ = self.child.kill().await;
     }

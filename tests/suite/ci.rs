@@ -1,6 +1,5 @@
-//! The jobs of docs/ci.md and the composite action: read as CI reads them, and their steps carried
-//! out as written in a repository of their own, with stand-ins for what installs things. `.ci/release`
-//! carries them out with the real wheel.
+//! The jobs of docs/ci.md and the composite action: parsed as CI would, with their steps run as written in a
+//! separate repository, with stand-ins for installers. `.ci/release` runs them with the real wheel.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../docs/ci.md");
 
-/// Blocks of a language in the page, by the word behind the language.
+/// Code blocks of the page in a language, by the word after the language.
 fn blocks(kind: &str) -> Vec<&'static str> {
     let fence = format!("{kind}\n");
     let fence =
@@ -29,7 +28,7 @@ fn action() -> Value {
     yaml(include_str!("../../action.yml"))
 }
 
-/// Our action in a workflow, with what it is told.
+/// The step of a workflow that uses our action, with its inputs.
 fn ours(workflow: &Value) -> &Value {
     let steps = workflow["jobs"]["gate"]["steps"].as_array().expect("it has steps");
     let ours = |step: &&Value| {
@@ -38,7 +37,7 @@ fn ours(workflow: &Value) -> &Value {
     steps.iter().find(ours).expect("it uses our action")
 }
 
-/// A repository as the page's readers have one: a Flow and a suite, on `main` and on a branch.
+/// A repository like that of the page's readers: a Flow and a suite, on `main` and on a branch.
 struct Repository(TempDir);
 
 impl Repository {
@@ -55,8 +54,8 @@ impl Repository {
             );
             place.shell(&script, &[]).ok("git");
         }
-        // Stand-ins say what they were asked for. Those of pip install flowbench, and that one also makes
-        // the files it was asked for.
+        // Stand-ins record how they were called. `pip install flowbench` installs stand-ins too, of which
+        // flowbench also creates the files it was asked for.
         let say = "echo \"$(basename \"$0\") $*\" >>\"$CALLS\"\n";
         place.program(
             "stand-ins/flowbench",
@@ -101,7 +100,7 @@ impl Repository {
     fn shell(&self, script: &str, settings: &[(&str, &str)]) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut path = format!("{}:{path}", self.path("programs").display());
-        // What earlier steps have added.
+        // Folders that earlier steps added to the path.
         for added in std::fs::read_to_string(self.path("path.txt")).unwrap_or_default().lines() {
             path = format!("{added}:{path}");
         }
@@ -165,7 +164,7 @@ fn the_jobs_of_the_documentation_are_ones_that_ci_reads() {
     ran.ok("check");
 }
 
-/// Carries out the steps of a workflow as its runner would, in a fresh checkout.
+/// Runs the steps of a workflow like its runner would, in a fresh checkout.
 fn github(place: &Repository, workflow: &Value) {
     place.shell("rm -rf work && git clone -q origin work", &[]).ok("checkout");
     let steps = workflow["jobs"]["gate"]["steps"].as_array().expect("it has steps");
@@ -185,7 +184,7 @@ fn github(place: &Repository, workflow: &Value) {
                     ("GITHUB_STEP_SUMMARY".to_owned(), summary.clone()),
                 ];
                 for (name, value) in inner["env"].as_object().into_iter().flatten() {
-                    // `${{ inputs.NAME }}` is all that is used.
+                    // Only `${{ inputs.NAME }}` is used.
                     let input = value.as_str().expect("it is text");
                     let input =
                         input.strip_prefix("${{ inputs.").and_then(|i| i.strip_suffix(" }}"));
@@ -218,7 +217,7 @@ fn the_github_workflow_with_both_versions_works_as_written() {
          --gate error_rate +0.1% --budget 15m -o flowbench-results/gate.md -o \
          flowbench-results/gate.xml -o flowbench-results/gate.html -o flowbench-results/gate.json\n"
     );
-    // Both Flows of the suite are where the job put them.
+    // Both Flows of the suite are where the job should put them.
     assert!(place.path("work/base/flow.yml").is_file() && place.path("work/flow.yml").is_file());
     assert!(place.path("work/flowbench-results/gate.html").is_file());
     let summary = std::fs::read_to_string(place.path("summary.md")).expect("it has a summary");
@@ -241,7 +240,7 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     assert_eq!(place.calls(), first);
     let summary = std::fs::read_to_string(place.path("summary.md")).expect("it has a summary");
     assert_eq!(summary, "There was no baseline: `flowbench-baseline` is one now.\n");
-    // The next job finds it in the cache.
+    // The next job finds the baseline in the cache.
     let steps = workflow["jobs"]["gate"]["steps"].as_array().expect("it has steps");
     for step in ["restore", "save"] {
         let uses = format!("actions/cache/{step}@v4");
@@ -264,7 +263,7 @@ fn the_github_workflow_with_a_baseline_makes_one_and_compares_with_it() {
     );
 }
 
-/// Carries out a job twice in the same checkout, as runners that keep their folders do.
+/// Runs a job twice in the same checkout, like runners that keep their folders.
 fn twice(script: &str, settings: &[(&str, &str)]) {
     let place = Repository::new();
     place.shell("git clone -q origin work", &[]).ok("checkout");
@@ -273,7 +272,7 @@ fn twice(script: &str, settings: &[(&str, &str)]) {
         assert!(place.path("work/base/flow.yml").is_file());
         assert!(place.path("work/flowbench-results/gate.xml").is_file());
         assert!(place.path("work/flowbench-results/gate.html").is_file());
-        // What a runner does before the next job.
+        // Runners do this before the next job.
         place.shell("cd work && git clean -ffdxq", &[]).ok("clean");
     }
     let calls = place.calls();
@@ -296,7 +295,7 @@ fn the_gitlab_job_works_as_written_and_twice_in_the_same_folder() {
         let steps = job[key].as_array().expect("it has steps").iter();
         steps.map(|step| step.as_str().expect("it is a command").to_owned()).collect()
     };
-    // One shell for both, as GitLab has it.
+    // One shell for both, as in GitLab.
     let script = [steps("before_script"), steps("script")].concat().join("\n");
     twice(&script, &[("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main")]);
 }
@@ -362,7 +361,7 @@ fn the_script_of_the_jobs_makes_a_baseline_and_judges_in_turns() {
         ("RUNS", "4"),
     ];
     let ran = gate(&turns);
-    // Runs that this machine is too busy for are no fault of the script.
+    // If this machine is too busy for valid runs, that is not the script's fault.
     if ran.status.code() != Some(4) {
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert_eq!(ran.status.code(), Some(1), "{said}");

@@ -20,8 +20,8 @@ fn client(flow: &Flow, protocol: Protocol) -> Client {
 }
 
 fn documents(count: usize) -> impl Iterator<Item = Document> + Send {
-    // With ids, as those of a Python client have: a v2 gateway takes v1's bytes without them for a
-    // Document of its own in which nothing is set.
+    // Documents have ids, like those of a Python client: a v2 gateway takes the bytes of a v1 Document without
+    // an id for a v2 Document with nothing set.
     (0..count).map(|i| Document { id: format!("d{i}"), ..Document::from_text(i.to_string()) })
 }
 
@@ -141,8 +141,8 @@ async fn graphql_is_looked_for_where_it_can_be() {
     assert_eq!(
         error.expect_err("gRPC is no HTTP").to_string(),
         format!(
-            "GraphQL goes over HTTP, which {address} does not seem to speak; where the Flow has an \
-             HTTP port, give its address too (`http_target`, on the command line `--http`)"
+            "GraphQL requires HTTP, which {address} does not seem to speak; if the Flow has an \
+             HTTP port, set its address too (`http_target`, on the command line `--http`)"
         )
     );
 }
@@ -184,7 +184,7 @@ async fn a_flow_may_come_back_as_one_of_the_other_family() {
             "executors": [{"name": "echo"}],
         }))
         .await;
-        // The first post may still take it for what it was.
+        // The first post may still use the old family.
         let _ = texts(&client).await;
         assert_eq!(texts(&client).await.expect("it is known now"), ["0", "1"], "{protocol}");
     }
@@ -194,7 +194,7 @@ async fn a_flow_may_come_back_as_one_of_the_other_family() {
 async fn a_request_in_flight_takes_little_memory() {
     let flow = flow(json!({"executors": [{"name": "echo"}]})).await;
     let session = client(&flow, Protocol::Grpc).open().await.expect("it is up");
-    // It is moved before it is polled, and there are thousands: what is large and rare lies elsewhere.
+    // The future is moved before it is polled, and there are thousands: large and rare parts must be boxed.
     let request = Request::Mutate { body: Default::default() };
     let bytes = size_of_val(&session.call(request));
     assert!(bytes <= 2048, "{bytes}");

@@ -1,5 +1,5 @@
-//! `flowbench post`, `mutate` and `ready`: the binary against an embedded Flow, and what it says to
-//! wrong command lines.
+//! `flowbench post`, `mutate` and `ready`: the program against an embedded Flow, and its messages about wrong
+//! command lines.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
-/// How the program ended and what it said.
+/// The program's exit code and output.
 #[derive(Debug, PartialEq)]
 struct Ran {
     code: Option<i32>,
@@ -34,7 +34,7 @@ fn command(arguments: &[&str]) -> Child {
 async fn run_with(stdin: &str, arguments: &[&str]) -> Ran {
     let mut child = command(arguments);
     let mut input = child.stdin.take().expect("it is piped");
-    // A program that ends early does not read all of it.
+    // A program that ends early does not read all of its stdin.
     let _ = input.write_all(stdin.as_bytes()).await;
     drop(input);
     let output = child.wait_with_output().await.expect("it ends");
@@ -200,7 +200,7 @@ async fn ready_says_what_a_flow_is_or_why_there_is_none() {
     }
 }
 
-/// A port where nobody listens, at least a moment ago.
+/// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
     listener.local_addr().expect("it is bound").port()
@@ -265,7 +265,7 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
         (
             &["post", "u:secret@h:1/search"],
             "host `***@h:1/search` has the path `/search`; expected the address to end with the \
-             port, the endpoint is given apart (`on`)"
+             port; the endpoint is given separately (`on`)"
                 .into(),
         ),
         (
@@ -325,8 +325,8 @@ async fn a_wrong_command_line_is_told_in_words_and_sends_nothing() {
         ),
         (
             &["post", "h", "--doc", "{\"text\": 5}"],
-            "`--doc` is not a Document: invalid type: integer `5`, expected a string; fields of the Flow's own \
-             schema go under `fields`\n --> --doc:1:10\n  |\n1 | {\"text\": 5}\n  |          ^"
+            "`--doc` is not a Document: invalid type: integer `5`, expected a string; fields of \
+             a custom schema belong under `fields`\n --> --doc:1:10\n  |\n1 | {\"text\": 5}\n  |          ^"
                 .into(),
         ),
         (

@@ -1,5 +1,5 @@
-//! `flowbench compare`, `run --baseline`, `gate`, `noise` and `trend`: the binary on saved results
-//! and embedded Flows, and how often verdicts on simulated results are right.
+//! `flowbench compare`, `run --baseline`, `gate`, `noise` and `trend`: the program on saved results and
+//! embedded Flows, and how often verdicts on simulated results are right.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::simulated::pairs::{Pair, TrueChange};
 
-/// A folder of results, in which the program runs.
+/// A folder of results, the working directory of the program.
 struct Place(TempDir);
 
 struct Ran {
@@ -53,7 +53,7 @@ impl Place {
         std::fs::read_to_string(self.path(name)).expect("it was written")
     }
 
-    /// Saves so many results whose latencies are `factor` times those of other sides.
+    /// Saves this many results, whose latencies are `factor` times those of other sides.
     fn side(&self, name: &str, runs: usize, factor: f64) {
         for run in 0..runs {
             self.save(&format!("{name}-{run}.json"), result(factor, run));
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// A text with its blanks and line ends made one blank each.
+/// A text with all white space reduced to single spaces.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -83,8 +83,8 @@ impl Ran {
 
     #[track_caller]
     fn says(self, text: &str) -> Ran {
-        // Lines are broken where the terminal ends.
-        // What Markdown escapes is said all the same.
+        // Lines wrap at the width of the terminal, and Markdown escapes some characters; compare without
+        // either.
         let said = words(&format!("{} {}", self.out, self.err));
         let said = said.replace("&#58;", ":").replace("\\`", "`");
         assert!(said.contains(text), "`{text}` is not in:\n{}\n{}", self.out, self.err);
@@ -92,7 +92,7 @@ impl Ran {
     }
 }
 
-/// A result of twenty seconds at 100/s, whose runs and seconds differ by about a percent.
+/// A result of twenty seconds at 100/s; its runs and seconds vary by about a percent.
 fn result(factor: f64, run: usize) -> Summary {
     let mut whole = Histogram::new();
     let mut timeline = Vec::new();
@@ -140,7 +140,7 @@ fn result(factor: f64, run: usize) -> Summary {
     summary
 }
 
-/// The arguments of a comparison of ten results on each side.
+/// The arguments of a comparison with ten results per side.
 fn ten<'a>(base: &'a [String], candidate: &'a [String], rest: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["compare"];
     arguments.extend(base.iter().map(String::as_str));
@@ -162,12 +162,12 @@ fn a_gate_holds_or_not_or_cannot_be_told() {
     }
     let base = names("base");
     let against = |side: &str, rest: &[&str]| place.run(&ten(&base, &names(side), rest));
-    against("same", &["--gate", "p99 +5%"]).ends(0).says("held: the gate held");
-    against("slower", &["--gate", "p99 +5%"]).ends(1).says("regressed: the gate did not hold");
+    against("same", &["--gate", "p99 +5%"]).ends(0).says("passed: the gate passed");
+    against("slower", &["--gate", "p99 +5%"]).ends(1).says("regressed: the gate failed");
     against("faster", &["--gate", "p99 +5%"]).ends(0).says("improved: improved by −19.9 %");
     let executor = ["--gate", "executor.indexer.p50 +5%", "--gate", "throughput -1%"];
-    against("slower", &executor).ends(1).says("1 of 2 gates did not hold");
-    // 20 % more are exactly what is allowed: no number of runs can tell.
+    against("slower", &executor).ends(1).says("1 of 2 gates failed");
+    // A change of 20 % is exactly the limit: no number of runs can decide.
     against("slower", &["--gate", "p50 +20%"]).ends(4).says("inconclusive");
     let policy = |policy: &str| {
         let format = ["--format", "junit", "-o", "open.xml"];
@@ -180,14 +180,14 @@ fn a_gate_holds_or_not_or_cannot_be_told() {
     ran.ends(4).says(&format!("inconclusive: {open}. (10 runs"));
     assert!(junit.contains(r#"failures="1""#) && junit.contains("<failure"), "{junit}");
     let (ran, junit) = policy("warn");
-    ran.ends(0).says(&format!("inconclusive: {open}; that is let pass with this warning."));
+    ran.ends(0).says(&format!("inconclusive: {open}; accepted with this warning."));
     assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
     let (ran, junit) = policy("pass");
-    ran.ends(0).says(&format!("inconclusive: {open}; that is let pass."));
+    ran.ends(0).says(&format!("inconclusive: {open}; accepted."));
     assert!(junit.contains(r#"failures="0" skipped="1""#), "{junit}");
     against("slower", &["--gate", "p99 +5%", "--inconclusive", "pass"]).ends(1);
     against("slower", &["--gate", "p99 +10% +10ms"]).ends(0);
-    // Without a gate there is nothing to hold.
+    // Without a gate nothing can fail.
     against("slower", &[]).ends(0).says("compared: there are no gates");
 }
 
@@ -224,7 +224,8 @@ fn what_cannot_be_compared_is_refused_or_forced_visibly() {
         let forced = [&sides[..], &["--force", "--format", format, "--gate", "p99 +50%"]].concat();
         let ran =
             place.run(&forced).ends(0).says("the seed differs: 7 in base.json, 8 in other.json");
-        let said = if format == "json" { "\"forced\": [" } else { "compared by force although" };
+        let said =
+            if format == "json" { "\"forced\": [" } else { "compared with --force although" };
         ran.says(said);
     }
 }
@@ -303,8 +304,8 @@ fn each_difference_that_forbids_to_compare_is_named_with_both_values() {
         place.save("other.json", other);
         let ran = place.run(&["compare", "base.json", "--", "other.json"]).ends(4);
         let said = format!(
-            "error: these results cannot be compared: {said} = help: measure both sides alike \
-             (`flowbench gate` does), or compare all the same with --force"
+            "error: these results cannot be compared: {said} = help: measure both sides the same \
+             way (as `flowbench gate` does), or compare anyway with --force"
         );
         assert_eq!(words(&ran.err), said);
     }
@@ -315,9 +316,10 @@ fn bad_input_is_told_with_what_to_do() {
     let place = Place::new();
     place.save("base.json", result(1.0, 0));
     std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
-    let missing = "error: there is no baseline `none` = help: make one of the version to compare with: \
-                   `flowbench noise SUITE --out none` makes ten runs and learns how much they differ; \
-                   `flowbench run SUITE --out FOLDER` makes one, `FOLDER/report.json`";
+    let missing = "error: there is no baseline `none` = help: create one with the version to \
+                   compare with: `flowbench noise SUITE --out none` makes ten runs and measures \
+                   their variation; `flowbench run SUITE --out FOLDER` makes one, \
+                   `FOLDER/report.json`";
     for arguments in [
         &["compare", "none", "--", "base.json"][..],
         &["run", "suite.yaml", "--baseline", "none", "--gate", "p50 +5%"],
@@ -329,7 +331,7 @@ fn bad_input_is_told_with_what_to_do() {
     let gate = |gate: &str| {
         place.run(&["compare", "base.json", "--", "base.json", "--gate", gate]).ends(2)
     };
-    gate("p99 -10%").says("`p99` gets worse when it rises: write `p99 +10%`");
+    gate("p99 -10%").says("`p99` gets worse when it rises; write `p99 +10%`");
     gate("executor.nobody.p50 +5%").says("its Executors are indexer");
     gate("speed +5%").says("`speed` cannot be compared");
     let out = ["compare", "base.json", "--", "base.json", "-o", "no/such/folder.md"];
@@ -407,7 +409,7 @@ fn a_lasting_change_is_found_in_a_row_of_results() {
     place.save("results/old.json", other);
     let ran =
         place.run(&["trend", "results", "-o", "t.html", "-o", "t.json", "-o", "t.md"]).ends(0);
-    ran.says("first in results/14/report.json").says("left out: results/old.json: the machine");
+    ran.says("first in results/14/report.json").says("skipped: results/old.json: the machine");
     let json: serde_json::Value = serde_json::from_str(&place.read("t.json")).expect("it is JSON");
     let p50 = json["series"].as_array().into_iter().flatten().find(|s| s["metric"] == "p50");
     let change = &p50.expect("there is one")["changes"][0];
@@ -430,7 +432,7 @@ fn two_flows_are_judged_in_turns() {
     std::fs::write(place.path("suite.yaml"), SUITE).expect("there is room");
     let gate = |candidate: &str, gate: &str, rest: &[&str]| {
         let sides = ["gate", "suite.yaml", "--base-flow", "base", "--candidate-flow", candidate];
-        // What the machine of a test does beside it is not to be judged.
+        // Other load on the test machine must not be judged.
         place.run(&[&sides[..], &["--gate", gate, "--force"], rest].concat())
     };
     gate("slow", "p50 +100%", &["--runs", "4", "--out", "kept"])
@@ -438,7 +440,7 @@ fn two_flows_are_judged_in_turns() {
         .says("3 confirmation runs each")
         .says("candidate 1: search p50");
     assert!(place.path("kept/base-1.json").is_file());
-    gate("same", "p50 +10s", &["--runs", "2"]).ends(0).says("held: the gate held");
+    gate("same", "p50 +10s", &["--runs", "2"]).ends(0).says("passed: the gate passed");
     gate("nobody", "p50 +10%", &[]).ends(2).says("no flow is named `nobody`");
     let none = ["gate", "suite.yaml", "--base-flow", "base", "--candidate-flow", "same"];
     place.run(&none).ends(2).says("--gate is missing");
@@ -447,7 +449,7 @@ fn two_flows_are_judged_in_turns() {
 #[test]
 fn noise_is_learned_kept_beside_the_baseline_and_respected() {
     let place = Place::new();
-    // So slow a Flow that a machine with other work to do is still exact enough for it.
+    // A Flow slow enough to be measured precisely even on a busy machine.
     let suite = SUITE
         .replace("service_time: 2ms", "service_time: 300ms, concurrency: 16")
         .replace("{rate: 20/s, duration: 1s}", "{clients: 8, requests: 16}");
@@ -462,7 +464,10 @@ fn noise_is_learned_kept_beside_the_baseline_and_respected() {
     let ran = run("p50 +10s");
     assert!(ran.code != Some(1) && ran.code != Some(2), "{}", ran.err);
     run("p50 -1%").ends(2);
-    place.run(&["noise", "suite.yaml", "--out", "baseline"]).ends(2).says("holds results already");
+    place
+        .run(&["noise", "suite.yaml", "--out", "baseline"])
+        .ends(2)
+        .says("already contains results");
     place.run(&["run", "suite.yaml", "--gate", "p50 +5%"]).ends(2).says("--baseline");
 }
 
@@ -486,14 +491,14 @@ fn a_gate_tighter_than_the_measured_noise_is_refused_before_it_is_judged() {
     assert_eq!(
         words(&ran.err),
         "error: gate `p50 +2%` on `search` is below the noise of this machine: 10 identical runs \
-         had a standard deviation of 2.9 %, so the minimum detectable change of 10 against 3 is 4.9 %; \
-         allow more, or make 25 runs per side = help: such a gate would be decided by luck; \
-         --force judges it all the same"
+         had a standard deviation of 2.9 %, so the minimum detectable change of 10 against 3 is \
+         4.9 %; allow more, or make 25 runs per side = help: such a gate would be decided by \
+         chance; --force evaluates it anyway"
     );
-    // What the baseline's own runs show needs no assumption.
+    // Variation shown by the baseline's own runs needs no assumption.
     let ran = compare(&["--gate", "p50 +10%"]);
     assert!(!ran.out.contains("assumed"), "{}", ran.out);
-    ran.ends(0).says("held: the gate held");
+    ran.ends(0).says("passed: the gate passed");
     compare(&["--gate", "p50 +2%", "--force"]).ends(4).says("inconclusive");
 }
 
@@ -507,14 +512,14 @@ fn a_budget_ends_a_gate_and_is_told() {
     };
     // A round takes two seconds: after the first there is no time for another.
     gate("same", "p50 +1%", "3s").ends(4).says("ended after 1 run per side: the budget was used");
-    // Nor to repeat what looks like a regression, which then is none.
+    // Nor is there time to confirm an apparent regression, which then does not count.
     gate("slow", "p50 +100%", "3s")
         .ends(4)
         .says("beyond the +100 % allowed, but the budget leaves no time to repeat it");
     gate("same", "p50 +1%", "soon").ends(2).says("--budget");
 }
 
-/// How many of so many simulated pairs get each verdict: regressed, held, inconclusive.
+/// How many of this many simulated pairs get each verdict: regressed, passed, inconclusive.
 fn verdicts(pair: Pair, gate: &str, pairs: u64) -> [usize; 3] {
     let gate: Gate = gate.parse().expect("it is a gate");
     let mut found = [0; 3];
@@ -547,7 +552,7 @@ fn simulated_pairs_are_told_apart_as_often_as_promised() {
     assert!(regressed >= 18 && held == 0, "{regressed} {held}");
 }
 
-/// Paths in the documentation are those of this project.
+/// Paths in the documentation exist in this project.
 #[test]
 fn the_documentation_names_files_that_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

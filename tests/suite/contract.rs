@@ -1,5 +1,5 @@
-//! Every YAML block of the scenario format runs against embedded Flows, or is refused exactly where
-//! the format says so. The blocks are copies; what they leave open, a wrapper fills in.
+//! Every YAML block of the scenario format runs against embedded Flows, or is rejected exactly where the format
+//! says so. The blocks are copies; a wrapper adds what they omit.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use flowbench::record::summary::Summary;
 use flowbench::run;
 use flowbench::scenario::{self, Options};
 
-/// A block, with these texts instead of others.
+/// A block with these texts replaced by others.
 fn block(name: &str, changes: &[(&str, &str)]) -> String {
     let path = Path::new("tests/scenarios/contract").join(name).with_extension("yaml");
     let text = std::fs::read_to_string(path).expect("readable");
@@ -22,7 +22,7 @@ fn indented(text: &str, by: usize) -> String {
     text.lines().map(|line| format!("{:by$}{line}\n", "")).collect()
 }
 
-/// A folder with a suite and the files it names.
+/// A folder with a suite and the files that it names.
 struct Suite {
     folder: tempfile::TempDir,
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Data sets at addresses, from a server that counts what it is asked.
+//! Data sets at addresses, from a server that counts requests.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::run::{Place, Ran};
 
-/// What the server answers, and what it was asked: path, and the version that is there already.
+/// The server's response, and the requests it got: path, and the version that the client has.
 #[derive(Default)]
 struct Shared {
     lines: Vec<&'static str>,
@@ -15,7 +15,7 @@ struct Shared {
     asked: Vec<(String, Option<String>)>,
 }
 
-/// A server of files that ends with the test; gives its port.
+/// Starts a file server that ends with the test; returns its port.
 fn serve(shared: Arc<Mutex<Shared>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let port = listener.local_addr().expect("it has one").port();
@@ -98,7 +98,7 @@ fn a_data_set_is_downloaded_once_and_again_when_it_has_changed() {
         shared.etag = Some("\"2\"");
     }
     assert_eq!(sent(), [Some(3), Some(3)]);
-    // A server that tells no version is asked for all of it each time.
+    // Without version information everything is downloaded each time.
     shared.lock().expect("no test panics here").etag = None;
     assert_eq!(sent(), [Some(3), Some(3)]);
     asked();
@@ -126,7 +126,7 @@ fn a_data_set_that_cannot_be_had_is_told_at_its_place() {
         assert_eq!(err.matches("error: ").count(), 1, "{err}");
         err
     };
-    assert!(told(port, "/none").contains("the server answers with status 404"));
+    assert!(told(port, "/none").contains("the server responds with status 404"));
     assert!(told(1, "/").contains("could not download `http://127.0.0.1:1/`"));
     shared.lock().expect("no test panics here").breaks_off = true;
     told(port, "/half");

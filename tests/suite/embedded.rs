@@ -1,5 +1,4 @@
-//! `docs/embedded-flow.md` keeps its word: its configurations run, its programs too, and it leaves no
-//! key out.
+//! Checks `docs/embedded-flow.md`: its configurations and programs run, and it documents every key.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../../docs/embedded-flow.md");
 
-/// The blocks of a language.
+/// The code blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let begin = format!("```{language}\n");
     let block = |rest: &'static str| rest.split("```").next().expect("there is a first part");
@@ -38,7 +37,7 @@ async fn its_configurations_start_and_answer() {
         let address = flow.target(Protocol::Grpc).expect("all speak it").to_string();
         for endpoint in endpoints {
             let client = Client::at(&address).expect("an address");
-            // An encoder makes one where the index wants it; some calls are made to fail.
+            // An encoder adds an embedding where the index expects one; some calls are made to fail.
             let doc = Document { id: "d".into(), ..Document::from_text("a good text") };
             let responses = client.post(&endpoint).inputs(doc).responses().await;
             assert_eq!(responses.map_or(0, |found| found.len()), 1, "{endpoint} of\n{yaml}");
@@ -88,7 +87,7 @@ fn every_key_stands_in_it() {
     properties(&schema, &mut keys);
     assert!(keys.len() > 60, "{keys:?}");
     let told = |key: &&String| {
-        // In a table, in an example, or within one of a table.
+        // In a table, in an example, or inside a table's entry.
         [format!("`{key}`"), format!("{key}: "), format!("`{key}:")]
             .iter()
             .any(|form| PAGE.contains(form))
@@ -115,7 +114,7 @@ fn properties(schema: &Value, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// Its links lead to files of the same folder.
+/// Its links point to files in the same folder.
 #[test]
 fn its_links_lead_to_files() {
     for link in PAGE.split("](").skip(1) {

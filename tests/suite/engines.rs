@@ -1,6 +1,6 @@
-//! Parts as tasks of real engines: Slurm with four nodes on this machine, Open MPI, and network namespaces.
-//! Where one is not installed its test says `skipped: …` and passes, unless `FLOWBENCH_REQUIRE_SLURM=1`
-//! (or `…_MPI=1`, `…_NETNS=1`) is set.
+//! Parts as tasks of real engines: Slurm with four nodes on this machine, Open MPI, and network namespaces. If
+//! one is not installed its test prints `skipped: …` and passes, unless `FLOWBENCH_REQUIRE_SLURM=1` (or
+//! `…_MPI=1`, `…_NETNS=1`) is set.
 
 mod elsewhere;
 mod statistics;
@@ -25,10 +25,10 @@ const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 const LOAD: &str =
     "load: {rate: 50/s, arrivals: poisson, duration: 6s}, thresholds: [requests > 200]";
 
-/// Its rate: gaps of 20 ms are told apart on a busy machine too.
+/// Its rate: gaps of 20 ms can be measured even on a busy machine.
 const RATE: f64 = 50.0;
 
-/// The path of programs with that of the binary before it.
+/// The PATH with the folder of our program in front.
 fn path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = Path::new(FLOWBENCH).parent().expect("it is in a folder");
@@ -36,7 +36,7 @@ fn path() -> OsString {
         .expect("a path")
 }
 
-/// What the binary prints.
+/// The output of the program.
 fn flowbench(arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(FLOWBENCH).args(arguments).current_dir(folder).output();
     let output = output.expect("the binary was built");
@@ -44,10 +44,10 @@ fn flowbench(arguments: &[&str], folder: &Path) -> String {
     text(&output.stdout).to_owned()
 }
 
-/// Whether all these programs are there; says so where they are not.
+/// Whether all these programs are installed; prints a message if not.
 fn are_there(programs: &[&str], variable: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Daemons need not be on the path of everybody.
+    // Daemons may be in folders that are not on everyone's PATH.
     let folders: Vec<_> =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
     let missing = programs
@@ -61,11 +61,11 @@ fn are_there(programs: &[&str], variable: &str) -> bool {
 fn skipped(variable: &str, why: &str) {
     let variable = format!("FLOWBENCH_REQUIRE_{variable}");
     assert_ne!(std::env::var(&variable).as_deref(), Ok("1"), "{why}");
-    // Past the harness, which would keep it to itself.
+    // Bypasses the test harness, which would capture it.
     let _ = writeln!(std::io::stderr(), "skipped: {why} to send parts of a load with");
 }
 
-/// Daemons that end when they are not needed any more.
+/// Daemons, which are stopped when this is dropped.
 struct Daemons(Vec<Child>);
 
 impl Daemons {
@@ -77,7 +77,7 @@ impl Daemons {
 
 impl Drop for Daemons {
     fn drop(&mut self) {
-        // The last that was started needs those before it.
+        // Later daemons need the earlier ones, so stop them in reverse order.
         for daemon in self.0.iter_mut().rev() {
             let _ = daemon.kill();
             let _ = daemon.wait();
@@ -161,10 +161,10 @@ impl Slurm {
     }
 }
 
-/// Ports that nobody listens on.
+/// Free ports.
 fn free_ports() -> [u16; 5] {
     let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
-    // All at once, so that no two are the same.
+    // Bound at the same time, so that no two are equal.
     let ports: [TcpListener; 5] = std::array::from_fn(|_| listen());
     ports.map(|port| port.local_addr().expect("an address").port())
 }
@@ -177,16 +177,16 @@ fn until(happened: impl Fn() -> bool, what: &str) {
     }
 }
 
-/// A time that is soon, but not before all parts are there.
+/// A time in the near future, but after all parts have started.
 fn soon() -> String {
     (jiff::Timestamp::now() + Duration::from_secs(8)).to_string()
 }
 
-/// What four connected parts sent together is what one machine would have.
+/// Checks that the four connected parts together sent the load that one machine would send.
 fn is_the_load_of_one_machine(place: Place) {
     let (merged, code) = place.merged();
     let scenario = &merged["scenarios"][0];
-    // Part 1 knew that already.
+    // Part 1 already had that result.
     let told = crate::parts::report(&place.path("out"));
     let told = &told["scenarios"][0];
     for key in ["requests", "thresholds", "verdict"] {
@@ -204,7 +204,7 @@ fn is_the_load_of_one_machine(place: Place) {
         assert!(part["start_skew_ms"].as_f64().is_some_and(|late| late >= 0.0), "{part}");
     }
     let sent = scenario["requests"]["sent"].as_u64().expect("a number");
-    // The seed says how many one machine sends, and when.
+    // The seed determines how many requests one machine sends, and when.
     let plan = place.run(&["run", "suite.yaml", "--out", "whole", "--quiet"]);
     assert_eq!(plan.status.code(), Some(0), "{}", text(&plan.stderr));
     let whole = crate::parts::report(&place.path("whole"));
@@ -212,11 +212,11 @@ fn is_the_load_of_one_machine(place: Place) {
     let arrivals = place.arrivals();
     assert_eq!(arrivals.len() as u64, 2 * sent, "each came once");
     if scenario["validity"]["valid"] != true {
-        // The run says itself that requests were not sent when they were due.
+        // The run itself reports that requests were not sent when due.
         let _ = writeln!(std::io::stderr(), "skipped: the machine is too busy to look at gaps");
         return;
     }
-    // Gaps are exponential, as far as they are from that by chance; a busy machine gets as much again.
+    // Gaps are exponential within random variation; twice that is allowed for a busy machine.
     let gaps = statistics::spans(&arrivals[..sent as usize], 1);
     let limit = 2.0 * statistics::limit(gaps.len());
     let distance = statistics::distance(gaps, |gap| statistics::erlang(1, RATE, gap));
@@ -224,7 +224,7 @@ fn is_the_load_of_one_machine(place: Place) {
 }
 
 impl Slurm {
-    /// Runs a batch script to its end; gives its exit code.
+    /// Runs a batch script to its end; returns its exit code.
     fn batch(&self, script: &str, path: OsString, place: &Place) -> Option<i32> {
         std::fs::write(place.path("job.sh"), script).expect("written");
         let job = self
@@ -246,7 +246,7 @@ fn four_tasks_of_slurm_send_the_load_of_one_machine() {
     let slurm = Slurm::start();
     let place = Place::new(LOAD);
     let log = place.path("flowbench-load-1.log");
-    // Its nodes have no names that resolve.
+    // The names of its nodes do not resolve.
     let meet = free_address();
     let arguments =
         ["deploy", "slurm", "suite.yaml", "--parts", "4", "--cpus", "1", "--meet", &meet];
@@ -254,7 +254,8 @@ fn four_tasks_of_slurm_send_the_load_of_one_machine() {
     let code = slurm.batch(&script, path(), &place);
     assert_eq!(code, Some(0), "{:?}", std::fs::read_to_string(log));
     std::fs::rename(place.path("flowbench-load-1"), place.path("out")).expect("the results");
-    // In a batch script the variables are there too, but it runs once: that would be a quarter.
+    // The variables are also set in a batch script, which runs only once: that would send a quarter of the
+    // load.
     let script = format!(
         "#!/bin/sh\n#SBATCH -n4 -O --output=/dev/null\n{FLOWBENCH} run suite.yaml --part auto > batch.txt 2>&1\n"
     );
@@ -270,7 +271,7 @@ fn four_tasks_of_slurm_send_the_load_of_one_machine() {
     they_begin_together(&slurm);
 }
 
-/// With the script that is printed without a word on where to meet.
+/// Uses the script as printed, which does not say where to meet.
 fn tasks_find_the_first_host_by_themselves(slurm: &Slurm) {
     let place = Place::new("load: {rate: 100/s, duration: 1s}");
     let names = TempDir::new().expect("a folder");
@@ -349,7 +350,7 @@ fn four_processes_of_mpi_send_the_load_of_one_machine() {
         .args(["suite.yaml", "4", "out"])
         .env("PATH", path())
         .env("FLOWBENCH_MEET", &meet)
-        // As root, on one host, and listening nowhere else.
+        // Allows running as root, on one host, with no other listening address.
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
         .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
@@ -363,11 +364,11 @@ fn four_processes_of_mpi_send_the_load_of_one_machine() {
     is_the_load_of_one_machine(place);
 }
 
-/// Network namespaces, gone when they are not needed any more.
+/// Network namespaces, which are removed when this is dropped.
 struct Namespaces(Vec<String>);
 
 impl Namespaces {
-    /// One for a Flow, at 10.231.77.1, and four with addresses of their own, on a bridge.
+    /// Creates one for a Flow, at 10.231.77.1, and four with their own addresses, on a bridge.
     fn new() -> Result<Namespaces, String> {
         let prefix = format!("fb{}", std::process::id());
         let mut all = Namespaces(Vec::new());
@@ -431,7 +432,7 @@ fn parts_with_addresses_of_their_own_send_the_load_of_one_machine() {
         Ok(namespaces) => namespaces,
         Err(why) => return skipped("NETNS", &why),
     };
-    // Delay and loss on the way, where the kernel can make them.
+    // Adds delay and loss on the network, if the kernel supports that.
     let netem = [
         "tc", "qdisc", "add", "dev", "e0", "root", "netem", "delay", "20ms", "2ms", "loss", "0.1%",
     ];
@@ -504,7 +505,7 @@ fn merged(folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
 }
 
-/// The examples of `deploy/` are what the command prints.
+/// The examples in `deploy/` are the output of the command.
 #[test]
 fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
@@ -518,7 +519,7 @@ fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
         let checked = Command::new("bash").arg("-n").arg(deploy.join(script)).status();
         assert!(checked.expect("bash is there").success(), "{script}");
     }
-    // What the volume has is the suite and its data, byte for byte.
+    // The volume has the suite and its data, byte for byte.
     let documents: Vec<Value> =
         manifest.split("---\n").map(|text| serde_yaml::from_str(text).expect("YAML")).collect();
     let [config, service, job] = documents.as_slice() else { panic!("{}", documents.len()) };
@@ -530,13 +531,13 @@ fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
         let data = &config["data"][item["key"].as_str().expect("a key")];
         assert_eq!(data.as_str(), Some(&*kept(path)), "{path}");
     }
-    // Pods find the first one by the Service that is named like the Job, and part of their own name.
+    // Pods find the first one through the Service, which has the name of the Job, and part of their own name.
     let pod = &job["spec"]["template"];
     assert_eq!(service["metadata"]["name"], job["metadata"]["name"]);
     assert_eq!(pod["spec"]["subdomain"], service["metadata"]["name"]);
     assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
     assert_eq!(service["spec"]["clusterIP"], "None");
-    // Each pod is one part of as many as the Job has.
+    // Each pod is one part, and there are as many parts as pods.
     let container = &pod["spec"]["containers"][0];
     let count = job["spec"]["completions"].to_string();
     assert_eq!(container["env"][0], serde_json::json!({"name": "FLOWBENCH_PARTS", "value": count}));
@@ -553,7 +554,7 @@ fn what_is_deployed_is_what_kubernetes_and_slurm_take() {
         let results = folder.path().join(index).display().to_string();
         let arguments = arguments.iter().enumerate().map(|(place, word)| match *word {
             "/results" => results.as_str(),
-            // There is no name of a first pod.
+            // Here the first pod has no name that resolves.
             "auto" if Some(place) == auto => meet.as_str(),
             word => word,
         });

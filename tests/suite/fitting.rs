@@ -1,4 +1,4 @@
-//! Documents and the schemas of Flows: what does not fit is told before anything is sent, with its place.
+//! Documents and the schemas of Flows: a mismatch is reported with its position before anything is sent.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -32,7 +32,7 @@ fn what_does_not_fit_an_embedded_flow_is_told_by_check_alone() {
 
 #[test]
 fn an_entry_far_into_a_data_set_is_told_with_its_line_before_anything_is_sent() {
-    // Blank lines count, and so do those within a cell in quotes.
+    // Blank lines count for line numbers, and so do those inside a quoted cell.
     let mut lines = String::from("\n");
     let mut rows = String::from("fields.title,fields.text\n");
     for i in 0..3000 {
@@ -41,11 +41,11 @@ fn an_entry_far_into_a_data_set_is_told_with_its_line_before_anything_is_sent() 
         let _ = writeln!(rows, "\"a\nb\",{text}");
     }
     for (key, told) in [
-        ("jsonl: late.jsonl", "late.jsonl` line 1502: field `text` wants a whole number"),
-        ("csv: late.csv", "late.csv` line 3002: field `text` wants a whole number"),
+        ("jsonl: late.jsonl", "late.jsonl` line 1502: field `text` requires a whole number"),
+        ("csv: late.csv", "late.csv` line 3002: field `text` requires a whole number"),
         (
             "count: 3000, fields: {title: a, text: \"${{ 'abc' if i == 1500 else i }}\"}",
-            "Document 1500: field `text` wants a whole number, given is the text `abc`",
+            "Document 1500: field `text` requires a whole number, found the text `abc`",
         ),
     ] {
         for protocol in ["grpc", "http"] {
@@ -66,7 +66,7 @@ fn an_entry_far_into_a_data_set_is_told_with_its_line_before_anything_is_sent() 
     }
 }
 
-/// Posts and prints as the command line does.
+/// Posts and prints like the command line.
 async fn post(address: &str, arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
     command.args(["post", address, "/"]).args(arguments);
@@ -80,13 +80,13 @@ async fn a_post_is_made_to_fit_as_a_scenario_is() {
     let flow = Flow::start(config).await.expect("it starts");
     for protocol in [Protocol::Grpc, Protocol::Http] {
         let address = flow.target(protocol).expect("it speaks it").to_string();
-        // What is not set is not sent, so it has the schema's defaults.
+        // Unset fields are not sent, so they get the schema's defaults.
         let titled = post(&address, &["--doc", r#"{"fields": {"title": 5}}"#]).await;
         let told = &titled.ends(0).out;
         for part in [r#""title":"5""#, r#""text":7"#, r#""uri":"here""#] {
             assert!(told.contains(part), "{protocol}: {told}");
         }
-        // By its own name, and bytes that are no text come back as they were.
+        // A field is addressed by its own name, and bytes that are not text come back unchanged.
         let doc = r#"{"title": "a", "uri": "there", "data": "hello"}"#;
         let told = post(&address, &["--doc", doc]).await;
         assert!(told.ends(0).out.contains(r#""uri":"there""#), "{protocol}: {}", told.out);
@@ -114,7 +114,7 @@ fn init_writes_no_suite_for_a_server_that_is_no_flow() {
     let place = Place::new("");
     let ran = Ran::new(place.any(&["init", &address, "new.yaml"]).output().expect("it was built"));
     let told = &ran.ends(3).err;
-    assert!(told.contains("does not answer as a Flow does"), "{told}");
+    assert!(told.contains("does not respond like a Flow"), "{told}");
     assert!(!place.path("new.yaml").exists());
 }
 
@@ -127,7 +127,8 @@ fn a_line_of_json_with_a_key_twice_is_refused() {
     )
     .expect("it can be written");
     let told = Ran::new(place.any(&["check", "suite.yaml"]).output().expect("it was built"));
-    for part in ["line 1: column 22: `title` is given twice\n", "line 2: ", "go under `fields`"] {
+    for part in ["line 1: column 22: `title` is given twice\n", "line 2: ", "belong under `fields`"]
+    {
         assert!(told.ends(2).err.contains(part), "{}", told.err);
     }
 }
@@ -154,7 +155,7 @@ fn what_init_writes_for_limits_fits_them() {
     of(&["init", address.trim(), "new.yaml"]).ends(0);
     of(&["check", "new.yaml", "--flow"]).ends(0);
     of(&["run", "new.yaml", "--out", "out"]).ends(0);
-    // And a real one would refuse what does not keep them.
+    // A real Flow would reject values outside these constraints.
     let doc = r#"{"fields": {"stars": 9, "share": 2.5, "code": "abcdefghijkl", "tags": ["a", "b", "c"], "at": "x"}}"#;
     let told = of(&["post", address.trim(), "/", "--family", "v2", "--doc", doc]).err;
     assert!(
@@ -178,7 +179,7 @@ fn what_a_post_and_a_plain_request_share_is_told_in_words_that_help() {
         "write `choose: [{name: a, weight: 3",
         "capture: {id: …}}]`: it is a key of a step",
         "repeat: {until: …}}]`: it is a key of a step",
-        "here that is `mean`, `max` or a percentile such as `p95`",
+        "use `mean`, `max` or a percentile such as `p95`",
         "for `vus` of k6, write `clients: 1..50`",
     ] {
         assert!(told.contains(part), "{part}: {told}");

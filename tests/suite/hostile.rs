@@ -1,8 +1,7 @@
-//! Arbitrary bytes from a server never make the client panic, hang or allocate without bound.
+//! Whatever bytes a server sends, the client never panics, hangs or allocates without bound.
 //!
-//! Three kinds of server: one that answers with noise; one that speaks the protocol and gives real
-//! responses with some of their bytes changed; and one that promises, or sends, far more than it
-//! should.
+//! Three kinds of server: one that responds with noise; one that speaks the protocol and sends real responses
+//! with some bytes changed; and one that announces, or sends, far more than it should.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -26,16 +25,16 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 const FAMILIES: [Family; 2] = [Family::V1, Family::V2];
 
-/// What a server makes of a connection.
+/// What a server does with a connection.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Random bytes as soon as something comes in.
+    /// Random bytes as soon as anything arrives.
     Noise,
-    /// The protocol as it should be, with a changed message in it.
+    /// Valid protocol with a changed message in it.
     Changed,
-    /// The same, broken off.
+    /// The same, truncated.
     CutOff,
-    /// Changed on the level of the protocol, too: frames, headers.
+    /// Changes in the protocol itself, too: frames, headers.
     Mangled,
 }
 
@@ -72,11 +71,11 @@ fn no_bytes_make_the_client_panic_or_hang() {
         });
         stream::iter(posts).buffer_unordered(AT_ONCE).collect::<()>().await;
     });
-    // A panic on a task of the client's own shows nowhere else.
+    // A panic in one of the client's tasks would not show anywhere else.
     assert_eq!(panics.load(Ordering::Relaxed), 0);
 }
 
-/// Posts to such a server. Whatever comes of it is right, as long as something does.
+/// Posts to such a server. Any outcome is fine, as long as there is one.
 async fn post_to(
     protocol: Protocol,
     family: Family,
@@ -90,13 +89,13 @@ async fn post_to(
         let mut connections = 0;
         while let Ok((stream, _)) = listener.accept().await {
             connections += 1;
-            // Each connection something else, and the same again in the next run.
+            // Different for each connection, but the same in the next run.
             let rng = Pcg64::seed_from_u64(seed << 16 | connections);
             tokio::spawn(serve(stream, protocol, kind, rng, golden.clone()));
         }
     });
     let mut config = ClientConfig::new(target(protocol, address));
-    // Every third has to ask first, and gets an answer of the same kind.
+    // Every third client has to ask for the family first, and gets a response of the same kind.
     config.family =
         if seed.is_multiple_of(3) { FamilyChoice::Auto } else { FamilyChoice::Is(family) };
     config.timeout = Some(Duration::from_millis(300));
@@ -140,7 +139,7 @@ async fn noise(mut stream: TcpStream, mut rng: Pcg64) -> std::io::Result<()> {
         rng.fill_bytes(&mut answer);
         stream.write_all(&answer).await?;
     }
-    // Half of them hold the line, until the client gives up.
+    // Half of them keep the connection open until the client gives up.
     if rng.random() {
         while stream.read(&mut request).await? > 0 {}
     }
@@ -220,7 +219,7 @@ async fn websocket(
     }
 }
 
-/// The answer to a request for a WebSocket; `None`: it asks for something else.
+/// The response to a WebSocket upgrade request; `None` if it is another request.
 fn upgrade(request: &[u8]) -> Option<Vec<u8>> {
     let head = String::from_utf8_lossy(request);
     let key = head.lines().find_map(|line| {
@@ -235,7 +234,7 @@ fn upgrade(request: &[u8]) -> Option<Vec<u8>> {
     Some(answer.into_bytes())
 }
 
-/// The payload of the first frame of a client, if it is short enough for the short forms.
+/// The payload of a client's first frame, if its length has the short form.
 fn unmasked(frame: &[u8]) -> Vec<u8> {
     let head = match frame.get(1) {
         Some(length) if length & 0x7f < 126 => 2,
@@ -247,7 +246,7 @@ fn unmasked(frame: &[u8]) -> Vec<u8> {
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-/// HTTP/2 as it should be, and in it messages that are not.
+/// Valid HTTP/2 that contains invalid messages.
 async fn grpc(stream: TcpStream, kind: Kind, rng: &mut Pcg64, golden: &[Vec<u8>]) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((mut request, mut respond))) = connection.accept().await {
@@ -286,7 +285,7 @@ async fn grpc(stream: TcpStream, kind: Kind, rng: &mut Pcg64, golden: &[Vec<u8>]
     }
 }
 
-/// Frames of HTTP/2 with changes: enough of the protocol to get past the greeting.
+/// Modified HTTP/2 frames, valid enough to get past the greeting.
 async fn frames(mut stream: TcpStream, rng: &mut Pcg64, golden: &[Vec<u8>]) -> std::io::Result<()> {
     const PREFACE: usize = 24;
     let mut input = Vec::new();
@@ -336,7 +335,7 @@ async fn frames(mut stream: TcpStream, rng: &mut Pcg64, golden: &[Vec<u8>]) -> s
                 }
                 _ => continue,
             };
-            // What comes before data is left as it is as a rule, or nothing would come after it.
+            // Mostly leave the frames before the data unchanged, or nothing would come after them.
             if frame[3] == 0 || rng.random_ratio(1, 10) {
                 change(rng, &mut answer);
             }
@@ -345,7 +344,7 @@ async fn frames(mut stream: TcpStream, rng: &mut Pcg64, golden: &[Vec<u8>]) -> s
     }
 }
 
-/// Changes some bytes: others in their place, more of them, fewer.
+/// Changes some bytes: replaces, inserts and removes them.
 fn change(rng: &mut Pcg64, bytes: &mut Vec<u8>) {
     for _ in 0..rng.random_range(0..6) {
         if bytes.is_empty() {
@@ -365,7 +364,7 @@ fn change(rng: &mut Pcg64, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Puts the request's id where the response has one, so that somebody waits for it.
+/// Copies the request's id into the response, so that a request is waiting for it.
 fn adopt_id(request: &[u8], response: &mut [u8]) {
     let digits = |bytes: &[u8]| {
         let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -420,17 +419,17 @@ fn target(protocol: Protocol, address: SocketAddr) -> Target {
     Target { protocol, host, port, tls: false, user_info: None }
 }
 
-/// A server that wants our memory: what it answers, and what it must be told for.
+/// A server that tries to exhaust our memory: its response, and the error expected for it.
 struct Flood {
     name: &'static str,
     protocol: Protocol,
     /// `grpc-encoding`, for gRPC.
     encoding: &'static str,
-    /// What comes first, after the greetings of the protocol.
+    /// What is sent first, after the greetings of the protocol.
     begin: Vec<u8>,
-    /// What comes then, so many times.
+    /// What is sent next, and how many times.
     again: (Vec<u8>, usize),
-    /// Part of what the client says.
+    /// Part of the client's message.
     says: &'static str,
 }
 
@@ -467,7 +466,8 @@ fn floods() -> Vec<Flood> {
     };
     let chunk = [b"100000\r\n".to_vec(), vec![b'x'; MIB], b"\r\n".to_vec()].concat();
     let fragment = [vec![0x00, 127, 0, 0, 0, 0, 0, 0x10, 0, 0], vec![b'x'; MIB]].concat();
-    // Four gigabytes of zeros, packed. A flush forgets what was before it, so one piece is all.
+    // Four gigabytes of zeros, compressed. After a flush nothing refers to earlier data, so one piece can be
+    // repeated.
     let mut zeros = Vec::with_capacity(MIB);
     flate2::Compress::new(Compression::fast(), false)
         .compress_vec(&vec![0; MIB], &mut zeros, FlushCompress::Full)
@@ -535,7 +535,7 @@ fn floods() -> Vec<Flood> {
     ]
 }
 
-/// The whole command, whose memory is limited from outside.
+/// The whole command, with a memory limit set from outside.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_server_makes_the_client_allocate_without_bound() {
     stream::iter(floods().into_iter().map(survives)).buffer_unordered(2).collect::<()>().await;
@@ -559,12 +559,12 @@ async fn survives(flood: Flood) {
          --max-response 16MiB",
         env!("CARGO_BIN_EXE_flowbench")
     );
-    // Every arena of the allocator claims addresses that it may never use.
+    // Every arena of the allocator reserves addresses that it may never use.
     let output = Command::new("sh").args(["-c", &command]).env("MALLOC_ARENA_MAX", "2").output();
     let output = output.await.expect("there is a shell");
     server.abort();
     let said = String::from_utf8_lossy(&output.stderr);
-    // Killed for want of memory it has no code.
+    // If it is killed for lack of memory, there is no exit code.
     let told = matches!(output.status.code(), Some(1 | 3)) && said.contains(flood.says);
     assert!(told, "{}: {:?} {said}", flood.name, output.status);
 }
@@ -587,7 +587,7 @@ async fn send(mut stream: TcpStream, flood: Arc<Flood>) -> std::io::Result<()> {
     for _ in 0..flood.again.1 {
         stream.write_all(&flood.again.0).await?;
     }
-    // It is the client that hangs up.
+    // The client is the one to hang up.
     while stream.read(&mut request).await? > 0 {}
     Ok(())
 }

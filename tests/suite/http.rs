@@ -1,4 +1,4 @@
-//! The client over HTTP: real exchanges replayed, and servers that are no gateways.
+//! The client over HTTP: real exchanges replayed, and servers that are not gateways.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,8 +21,8 @@ fn config(port: u16, family: Family) -> flowbench::client::ClientConfig {
     scripted::config(Protocol::Http, port, family)
 }
 
-/// An exchange of the golden files, as far as it can be replayed: request body, status, headers
-/// other than lengths, response body.
+/// The parts of a golden exchange that can be replayed: request body, status, headers other than lengths,
+/// response body.
 struct Exchange {
     line: String,
     request: Value,
@@ -31,7 +31,7 @@ struct Exchange {
     body: Vec<u8>,
 }
 
-/// All exchanges of a folder by name, in order.
+/// All exchanges in a folder, by name and in order.
 fn golden(folder: &str) -> Vec<(String, Vec<Exchange>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     let mut cases: Vec<_> = std::fs::read_dir(folder)
@@ -72,13 +72,13 @@ fn exchange(exchange: &Value) -> Exchange {
     }
 }
 
-/// A message without what differs from run to run.
+/// A message without the fields that differ from run to run.
 fn without_ids(mut message: DataRequest) -> DataRequest {
     message.header.request_id.clear();
     message
 }
 
-/// What the gateway of the golden files says about its endpoints, shortened.
+/// The OpenAPI description from the gateway of the golden files, shortened.
 fn openapi() -> Vec<u8> {
     let body = json!({"paths": {
         "/default": {"post": {}}, "/append": {"post": {}}, "/sum": {"post": {}},
@@ -87,7 +87,7 @@ fn openapi() -> Vec<u8> {
     response(200, "content-type: application/json\r\n", body.to_string().as_bytes())
 }
 
-/// Answers questions about endpoints, and everything else with `answer`; tells what it saw.
+/// Responds to queries about endpoints, and to everything else with `answer`; reports the requests it saw.
 async fn gateway(answer: Vec<u8>) -> (u16, mpsc::UnboundedReceiver<Seen>) {
     let (saw, seen) = mpsc::unbounded_channel();
     let port = listen(move |mut connection| {
@@ -154,7 +154,7 @@ async fn every_answer_of_a_real_gateway_has_its_meaning() {
     let mut meanings = String::new();
     for (family, folder) in [(Family::V1, "v1/http"), (Family::V2, "v2/http")] {
         for (case, exchanges) in golden(folder) {
-            // What can be an answer to a request of ours: bodies of other routes cannot.
+            // Only bodies that can be a response to our requests, not those of other routes.
             let answers =
                 exchanges.iter().filter(|e| e.status != 200 || !e.line.starts_with("GET "));
             for golden in answers {
@@ -270,7 +270,7 @@ async fn connections_are_kept_and_there_are_as_many_as_requests_at_once() {
         let together = together.clone();
         async move {
             while read_request(&mut connection).await.is_some() {
-                // Eight requests have to be there at once for any to be answered.
+                // Eight requests must arrive at the same time for any to be answered.
                 together.wait().await;
                 connection.write_all(&response(200, "", b"{\"data\":[]}")).await.unwrap();
             }
@@ -290,8 +290,8 @@ async fn connections_are_kept_and_there_are_as_many_as_requests_at_once() {
 
 #[tokio::test]
 async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again() {
-    // The second request on a connection is read, but the connection ends without an answer, as if
-    // the server had closed it just before.
+    // The second request on a connection is read, but the connection ends without a response, as if the server
+    // had closed it just before.
     let requests = Arc::new(AtomicUsize::new(0));
     let count = requests.clone();
     let port = listen(move |mut connection| {
@@ -308,13 +308,13 @@ async fn a_request_on_a_connection_that_was_closed_while_idle_is_sent_again() {
     for _ in 0..5 {
         let reply = ask(&session).await.unwrap();
         assert_eq!(reply.timing.attempts, 1);
-        // Servers do so after a while.
+        // Servers close idle connections after a while.
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(2)).await;
         tokio::time::resume();
     }
     assert_eq!(requests.load(Ordering::Relaxed), 5);
-    // A connection that was in use a moment ago is not tidied up: that is a failure.
+    // A connection that was in use a moment ago is not discarded as idle: its end is a failure.
     ask(&session).await.unwrap();
     assert!(matches!(ask(&session).await.unwrap_err().error, CallError::Lost { .. }));
 }
@@ -369,7 +369,7 @@ async fn a_silent_server_is_given_up_after_the_timeout() {
 
 #[tokio::test]
 async fn a_request_given_up_does_not_spoil_the_next_one() {
-    // The answer to the first request comes when nobody waits for it any more.
+    // The response to the first request arrives when no one is waiting for it any more.
     let requests = Arc::new(AtomicUsize::new(0));
     let port = listen(move |mut connection| {
         let requests = requests.clone();
@@ -416,7 +416,8 @@ async fn what_is_no_gateway_is_named() {
     let cases: [(Vec<u8>, &str); 19] = [
         (
             b"".into(),
-            "lost: connection to TARGET lost: the server closed it before it answered anything; a port that wants TLS does so too",
+            "lost: connection to TARGET lost: the server closed it before it sent a response; a \
+             port that requires TLS does this too",
         ),
         (b"HTTP/1.1 200 OK\r\n".into(), "lost: connection to TARGET lost: the server closed it"),
         (
@@ -441,7 +442,7 @@ async fn what_is_no_gateway_is_named() {
         ),
         (
             b"HTTP/1.1 2x0 OK\r\n\r\n".into(),
-            "protocol: TARGET does not speak HTTP: its answer is not valid HTTP: invalid response status",
+            "protocol: TARGET does not speak HTTP: its response is not valid HTTP: invalid response status",
         ),
         (
             response(200, "content-type: text/html\r\n", page),
@@ -462,7 +463,7 @@ async fn what_is_no_gateway_is_named() {
         ),
         (
             response(301, "location: https://there/\r\n", b""),
-            "gateway: gateway answered HTTP 301: moved to `https://there/`; give the address it leads to",
+            "gateway: gateway answered HTTP 301: moved to `https://there/`; use that address",
         ),
         (response(401, "", b"\r\n"), "gateway: gateway answered HTTP 401: Unauthorized"),
         (
@@ -505,7 +506,7 @@ async fn what_is_no_gateway_is_named() {
     }
 }
 
-/// A server that leads from one path to another: what it was asked for, and how the last ended.
+/// A server that redirects from one path to another: the paths requested, and how the last request ended.
 async fn led(
     moves: impl Fn(&str, u16) -> Option<String> + Clone + Send + 'static,
 ) -> (Vec<String>, String) {
@@ -563,7 +564,7 @@ async fn a_port_that_is_no_http_is_named_also_when_the_family_is_given() {
     for (said, expected) in [
         (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], Some("the port seems to speak SSH")),
         (b"\0\0\x18\x04\0\0\0\0\0\0\x04", Some("gRPC (HTTP/2): try `grpc://")),
-        (b"", Some("the port takes connections and says nothing")),
+        (b"", Some("the port accepts connections but sends nothing")),
         (b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", None),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", None),
     ] {
@@ -588,7 +589,7 @@ async fn hints_ask_only_for_what_may_be_wrong() {
     let internal = response(500, "", b"Internal Server Error");
     let missing = response(404, "", b"{\"detail\":\"Not Found\"}");
     for (family, target, answer, expected) in [
-        (Family::V1, None, &internal, "Internal Server Error; the gateway's log tells more"),
+        (Family::V1, None, &internal, "Internal Server Error; see the gateway's log"),
         (
             Family::V1,
             Some("("),

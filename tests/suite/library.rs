@@ -1,4 +1,4 @@
-//! Every suite of `scenarios/` runs, with short loads, and all it says holds.
+//! Every suite in `scenarios/` runs, with short loads, and all its thresholds pass.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use flowbench::record::summary::Summary;
 use flowbench::run;
 use flowbench::scenario::{self, Options};
 
-/// Runs a suite with these variables. Anything it saves goes into a folder of its own.
+/// Runs a suite with these variables. Files that it saves go into a temporary folder.
 async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
     let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let path = Path::new("scenarios").join(name).with_extension("yaml");
@@ -16,7 +16,7 @@ async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
     let mut plan = plan.unwrap_or_else(|problems| panic!("{problems}"));
     let folder = tempfile::tempdir().expect("a folder");
     for scenario in &mut plan.scenarios {
-        // The quickstart's searches last as long as its reader likes to watch, not the tests.
+        // The quickstart's searches are long enough to watch, too long for tests.
         if let plan::Load::Closed { until, .. } = &mut scenario.load {
             until.duration = until.duration.map(|_| std::time::Duration::from_millis(300));
         }
@@ -29,7 +29,7 @@ async fn run(name: &str, set: &[(&str, &str)]) -> Summary {
     run::run(plan, run::Options::default()).await.expect("a run")
 }
 
-/// All thresholds held, and every scenario got answers.
+/// Checks that all thresholds passed, and every scenario got responses.
 #[track_caller]
 fn held(summary: &Summary) {
     for scenario in &summary.scenarios {
@@ -64,7 +64,7 @@ fn every_suite_of_the_library_is_run_here() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suite_whose_capacity_is_asked_for() {
-    // Without the command that asks, it is a suite like any other.
+    // Without the `capacity` command, it is a suite like any other.
     held(&run("capacity", &[]).await);
 }
 
@@ -125,7 +125,7 @@ async fn callbacks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_started_by_a_command() {
-    // The port is free now, and nobody else is likely to take it within the second.
+    // The port is free now, and is unlikely to be taken within the second.
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = port.expect("a free port").port().to_string();

@@ -1,4 +1,4 @@
-//! All tests that look at the crate from outside, in one binary: it links once.
+//! All tests that use the crate from outside, in one binary, which links only once.
 
 mod architecture;
 mod book;

@@ -1,4 +1,4 @@
-//! Thresholds on parts of the time, on steps and on counters, over every protocol.
+//! Thresholds on parts of latency, on steps and on counters, over every protocol.
 
 use crate::run::{Place, Ran};
 
@@ -94,7 +94,7 @@ fn what_no_response_tells_is_inconclusive() {
 
 #[test]
 fn a_search_may_have_an_executor_as_its_objective() {
-    // One at a time, 5 ms each: 200/s are all it can do.
+    // One at a time, 5 ms each: the maximum is 200/s.
     let place = Place::new(
         "flows: {f: {embedded: {executors: [{name: e, service_time: 5ms, concurrency: 1}]}}}
 scenarios: [{name: s, documents: {text: a}, request_size: 1, load: {rate: 10/s, duration: 1s}}]",

@@ -20,14 +20,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// `scenario`: what a scenario has besides its name, flow and Documents.
+    /// `scenario`: the keys of a scenario besides its name, flow and Documents.
     pub(crate) fn new(scenario: &str) -> Place {
         let flow =
             "executors: [{name: e, service_time: {exponential: {mean: 3ms}}, concurrency: 64}]\n";
         Place::with_flow(flow, scenario)
     }
 
-    /// The same with a Flow of its own.
+    /// The same with a configured Flow.
     pub(crate) fn with_flow(config: &str, scenario: &str) -> Place {
         let folder = TempDir::new().expect("a folder");
         std::fs::write(folder.path().join("flow.yml"), config).expect("written");
@@ -66,7 +66,7 @@ impl Place {
         self.command(arguments).output().expect("the binary was built")
     }
 
-    /// Starts the parts with these numbers, of so many, which begin together in two seconds.
+    /// Starts the parts with these numbers, of `of` in total; they begin together in two seconds.
     fn parts(&self, numbers: &[u64], of: u64, more: &[&str]) -> Vec<Child> {
         let at = jiff::Timestamp::now() + Duration::from_secs(2);
         let start = |number: &u64| {
@@ -89,7 +89,7 @@ impl Place {
         }
     }
 
-    /// Merges what is in `out`; gives the result and the exit code.
+    /// Merges the parts in `out`; returns the result and the exit code.
     pub(crate) fn merged(&self) -> (Value, Option<i32>) {
         let output = self.run(&["merge", "out", "--out", "merged", "--quiet"]);
         assert_eq!(text(&output.stderr), "");
@@ -100,7 +100,7 @@ impl Place {
         report(&self.path(&format!("out/part-{number}-of-{of}")))
     }
 
-    /// Ends the Flow; the instants at which requests arrived, in ns, in their order.
+    /// Ends the Flow; returns the instants at which requests arrived, in ns, in order.
     pub(crate) fn arrivals(mut self) -> Vec<u64> {
         kill_process(Pid::from_child(&self.flow), Signal::TERM).expect("it runs");
         self.flow.wait().expect("it ends");
@@ -133,7 +133,7 @@ pub(crate) fn report(folder: &Path) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Two results have the same seconds, but for what depends on the order in which fractions are added up.
+/// Checks that two results have the same seconds, except for rounding that depends on the order of addition.
 pub(crate) fn same_timeline(one: &Value, other: &Value) {
     let [one, other] = [one, other].map(|s| s["timeline"].as_array().expect("seconds"));
     assert_eq!(one.len(), other.len());
@@ -151,7 +151,7 @@ pub(crate) fn same_timeline(one: &Value, other: &Value) {
     }
 }
 
-/// A histogram of a report, read by the library that defines the format.
+/// A histogram of a report, read by the reference library of the format.
 pub(crate) fn histogram(latency: &Value) -> Histogram<u64> {
     let text = latency["histogram"].as_str().expect("a histogram");
     let bytes = BASE64_STANDARD.decode(text).expect("base64");
@@ -177,7 +177,7 @@ fn parts_together_are_the_load_of_one_machine_and_their_figures_add_up() {
     for (index, part) in parts.iter().enumerate() {
         assert_eq!(part["part"]["number"], index + 1);
         assert_eq!(part["part"]["of"], 3);
-        // They are about the whole, of which it knows nothing.
+        // Thresholds are about the whole load, which a part does not know.
         assert_eq!(part["scenarios"][0]["thresholds"], serde_json::json!([]));
     }
     let (merged, code) = place.merged();
@@ -187,7 +187,7 @@ fn parts_together_are_the_load_of_one_machine_and_their_figures_add_up() {
     assert_eq!(scenario["thresholds"][0]["verdict"], "held");
     assert_eq!(scenario["thresholds"][1]["verdict"], "held");
 
-    // One machine sends as many, for which it needs no Flow: the seed says when they are due.
+    // One machine sends the same number, which needs no Flow: the seed determines when they are due.
     let whole = place.run(&["run", "suite.yaml", "--out", "whole", "--quiet"]);
     assert_eq!(whole.status.code(), Some(0), "{}", text(&whole.stderr));
     let whole = report(&place.path("whole"));
@@ -201,7 +201,7 @@ fn parts_together_are_the_load_of_one_machine_and_their_figures_add_up() {
     assert_eq!(scenario["counters"]["answered"].as_u64(), Some(sent));
     assert_eq!(scenario["assertions"][0]["passed"].as_u64(), Some(sent));
     assert_eq!(scenario["parts"].as_array().map(Vec::len), Some(3));
-    // What sets slow requests apart is asked of the requests of all.
+    // Factors of slow requests are computed over the requests of all parts.
     assert_eq!(scenario["why"]["of"].as_u64(), Some(sent));
 
     // Percentiles are those of all latencies taken together.
@@ -218,7 +218,7 @@ fn parts_together_are_the_load_of_one_machine_and_their_figures_add_up() {
             assert_eq!(found, all, "{latency}: {quantile}");
         }
     }
-    // And each second is the sum of that second of all parts.
+    // And each second is the sum of that second over all parts.
     let seconds = scenario["timeline"].as_array().expect("a timeline");
     for (second, told) in seconds.iter().enumerate() {
         for key in ["offered", "sent", "ok"] {
@@ -268,7 +268,7 @@ fn a_part_that_is_missing_late_or_lost_is_told_as_it_is() {
     let words = format!("part 2 of 4 was lost after {after} s; figures are of the first {after} s");
     assert_eq!(lost["text"], words);
     assert_eq!(reason("part_missing")["text"], "part 4 of 4 is missing");
-    // Three parts of four, for as long as all three told of it.
+    // Three parts of four, for as long as all three reported.
     let offered = scenario["throughput"]["offered_per_s"].as_f64().expect("a number");
     assert!((70.0..80.0).contains(&offered), "{offered}");
     assert_eq!(scenario["timeline"].as_array().map(Vec::len), Some(after as usize));
@@ -276,7 +276,7 @@ fn a_part_that_is_missing_late_or_lost_is_told_as_it_is() {
     assert_eq!(thresholds[0]["verdict"], "not_judged");
     assert_eq!(thresholds[1]["verdict"], "held", "more than enough are there already");
 
-    // Late is what began after the time that was set.
+    // A part is late if it began after the given time.
     let at = jiff::Timestamp::now() - Duration::from_millis(840);
     let at = at.to_string();
     let arguments = ["run", "suite.yaml", "--out", "late", "--quiet", "--part", "1/2", "--at", &at];
@@ -324,7 +324,7 @@ fn what_are_not_parts_of_one_load_is_refused() {
     assert_eq!(other.status.code(), Some(0), "{}", text(&other.stderr));
     refused(&[two, "other"], "the seed is 8, but that of out/part-2-of-2/journal.jsonl is 7");
 
-    // A part is no result of the load.
+    // A part is not a result of the whole load.
     for command in [&["compare", one, "--", two][..], &["trend", "out"]] {
         let output = place.run(command);
         assert_eq!(output.status.code(), Some(2), "{command:?}");
@@ -342,7 +342,7 @@ fn what_was_printed_is_merged_whatever_else_was_printed_with_it() {
         let mut log = b"+ flowbench run suite.yaml\n".to_vec();
         log.extend(&output.stdout);
         std::fs::write(place.path(&format!("{number}.log")), log).expect("written");
-        // Parts of a shared folder save into files of their own.
+        // Parts in a shared folder save into separate files.
         let saved = place.path(&format!("found.part-{number}-of-2.jsonl"));
         let saved = std::fs::read_to_string(saved).expect("a file of its own");
         assert_eq!(saved.lines().count(), 20);
@@ -451,7 +451,8 @@ scenarios:
     }
 }
 
-/// A part whose clock is 300 ms ahead begins as much too early. The Flow's gateway knows, by the routes of its responses.
+/// A part whose clock is 300 ms ahead begins that much too early. The gateway reveals it, by the routes of its
+/// responses.
 #[test]
 fn a_clock_that_is_off_is_told_by_the_gateway() {
     if Command::new("faketime").arg("--version").output().is_err() {
@@ -485,7 +486,7 @@ fn a_clock_that_is_off_is_told_by_the_gateway() {
         clock[key].as_f64().unwrap_or_else(|| panic!("{key} of {part}: {clock}"))
     };
     for (part, ahead) in [0.0, 300.0, 0.0, 0.0].into_iter().enumerate() {
-        // Besides what the exchange leaves open, a busy machine reads two clocks one after the other.
+        // Beyond the uncertainty of the exchange, a busy machine reads its two clocks at different times.
         let off = (clock(part, "ahead_ms") - ahead).abs();
         assert!(off < clock(part, "within_ms") + 20.0, "{part}: {:#}", scenario["parts"]);
     }
@@ -496,7 +497,7 @@ fn a_clock_that_is_off_is_told_by_the_gateway() {
             && text.contains(" before the others by the gateway's clock")
     });
     assert!(said.is_some(), "{reasons:?}");
-    // Its own clock showed the time that was set.
+    // Its own clock showed the given time.
     let own = scenario["parts"][1]["start_skew_ms"].as_f64().expect("a number");
     assert!(own < 100.0, "{own}");
     let page = std::fs::read_to_string(place.path("merged/report.html")).expect("a page");

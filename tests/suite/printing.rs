@@ -1,5 +1,5 @@
-//! What is printed, on every subcommand: where nobody reads, where the disk is full, where somebody
-//! hostile wrote it.
+//! Output of every subcommand: when the reader is gone, when the disk is full, and when it contains hostile
+//! text.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use flowbench::report::{self, Format};
 use flowbench::wire::Protocol;
 use serde_json::json;
 
-/// Subcommands that go on until they are told to end: nobody waits for those.
+/// Subcommands that run until they are stopped: these are not waited for.
 const ENDLESS: [&str; 2] = ["serve", "selftest"];
 
 /// A command line of each subcommand that prints something.
@@ -95,14 +95,14 @@ async fn flow(config: serde_json::Value) -> Flow {
 }
 
 fn ended(folder: &Path, line: &[String], out: Stdio, err: Stdio) -> (Option<i32>, String) {
-    // What an earlier run of the same line left.
+    // Files left by an earlier run of the same line.
     for left in ["out", "baseline", "searched"] {
         let _ = std::fs::remove_dir_all(folder.join(left));
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
     command.current_dir(folder).args(line).stdin(Stdio::null()).stdout(out).stderr(err);
     let mut child = command.spawn().expect("it was built");
-    // Its own ends of the pipes would keep them open.
+    // The command has copies of the pipes' ends, which would keep them open.
     drop(command);
     let mut told = String::new();
     if let Some(mut err) = child.stderr.take() {
@@ -136,7 +136,7 @@ async fn a_pipe_that_nobody_reads_and_a_full_disk_end_every_subcommand_quietly()
     for (name, line) in every_subcommand(folder.path(), &flow) {
         let (code, told) = ended(folder.path(), &line, full(), Stdio::piped());
         if told.contains("inconclusive: ") {
-            // A machine so busy that it has no noise to print.
+            // The machine is too busy for noise to be measured.
             assert_eq!(code, Some(0), "{name}: {told}");
             continue;
         }
@@ -164,10 +164,10 @@ async fn a_pipe_that_nobody_reads_and_a_full_disk_end_every_subcommand_quietly()
     }
 }
 
-/// A text that clears the screen, names the window, and turns letters around.
+/// A text that clears the screen, sets the window title, and reverses letters.
 const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31mgpj.\u{202e}exe\u{2066}";
 
-/// What is in no output that somebody looks at.
+/// Checks that output for a terminal contains no control sequences.
 #[track_caller]
 fn is_tame(text: &str, what: &str) {
     let found = text.find(|c| "\u{1b}\u{9b}\u{202e}\u{2066}\r".contains(c));
@@ -206,7 +206,7 @@ async fn nothing_that_a_flow_sends_can_speak_to_the_terminal() {
         let wrong = out.contains("suite.yaml:") || err.contains("suite.yaml:");
         assert!(!wrong, "the suite itself is right: {out}{err}");
     }
-    // Where nobody looks, data is data.
+    // Not on a terminal, data is passed through.
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
     let out = command.args(["post", &grpc, "/", "--text", HOSTILE, "--show", "texts"]).output();
     assert_eq!(String::from_utf8_lossy(&out.expect("it was built").stdout), format!("{HOSTILE}\n"));
@@ -219,7 +219,7 @@ async fn nothing_that_a_flow_sends_can_speak_to_the_terminal() {
     }
 }
 
-/// What a command prints where stdout is a terminal, and on stderr.
+/// A command's output on stdout, if that is a terminal, and on stderr.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(folder: &Path, line: &[&str]) -> (String, String) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -234,7 +234,7 @@ fn on_a_terminal(folder: &Path, line: &[&str]) -> (String, String) {
     drop(command);
     let out = std::thread::spawn(move || {
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
-        // The end of a terminal is an error.
+        // The end of a terminal is reported as an error.
         while let Ok(read @ 1..) = rustix::io::read(&ours, &mut buffer) {
             text.extend_from_slice(&buffer[..read]);
         }
@@ -245,6 +245,6 @@ fn on_a_terminal(folder: &Path, line: &[&str]) -> (String, String) {
     child.wait().expect("it ends");
     let out = out.join().expect("it reads to the end");
     assert!(out.len() + err.len() > 0, "{line:?} says something");
-    // The terminal itself makes these line ends.
+    // The terminal itself adds these carriage returns.
     (out.replace("\r\n", "\n"), err)
 }

@@ -1,4 +1,4 @@
-//! `--otlp`: metrics pushed to receivers of OpenTelemetry that take them, refuse them, hang, or are not there.
+//! `--otlp`: metrics pushed to OpenTelemetry receivers that accept them, refuse them, hang, or do not exist.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use crate::meet::free_address;
 use crate::run::{Place, Ran};
 use crate::watched::Served;
 
-/// A receiver with the official messages.
+/// A receiver that uses the official messages.
 struct Collector {
     child: Child,
     grpc: u16,
@@ -21,7 +21,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// `None` where there is no Python for it. `status`: what it answers over HTTP.
+    /// `None` if there is no Python for it. `status`: its response over HTTP.
     fn start(place: &Place, status: u16) -> Option<Collector> {
         Collector::with(place, status, &[])
     }
@@ -45,7 +45,7 @@ impl Collector {
         Some(Collector { child, grpc: ports[0], http: ports[1], file })
     }
 
-    /// What was pushed so far.
+    /// The pushes received so far.
     fn pushes(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -86,12 +86,12 @@ fn count(push: &Value, name: &str, attribute: &str) -> u64 {
     whole(&point["asInt"])
 }
 
-/// Protobuf's JSON has large whole numbers as text.
+/// Protobuf's JSON writes large integers as text.
 fn whole(value: &Value) -> u64 {
     value.as_str().and_then(|text| text.parse().ok()).or(value.as_u64()).unwrap_or_default()
 }
 
-/// The bounds, in seconds, of the bucket that a quantile is in.
+/// The bounds, in seconds, of the bucket that contains a quantile.
 fn bounds(point: &Value, quantile: f64) -> (f64, f64) {
     let scale = point["scale"].as_f64().unwrap_or_default();
     let offset = point["positive"]["offset"].as_f64().unwrap_or_default();
@@ -121,7 +121,7 @@ scenarios:
     trace: {sample: 20%}
     thresholds: [error_rate < 90%]";
 
-/// A suite with that Flow, or another.
+/// A suite with this Flow.
 fn place(flow: &str, duration: &str) -> Place {
     let suite = SUITE.replace("duration: 3s", &format!("duration: {duration}"));
     Place::new(&format!("{suite}\nflows: {{mine: {flow}}}"))
@@ -181,7 +181,7 @@ fn what_is_pushed_is_what_the_report_says() {
         let slowest = &scenario["traces"]["slowest"][0]["response_ms"];
         let exemplar = response["exemplars"][0]["asDouble"].as_f64().map(|seconds| seconds * 1e3);
         assert!((exemplar.unwrap_or_default() - slowest.as_f64().expect("ms")).abs() < 1e-6);
-        // Totals only grow, since the same instant.
+        // Totals only grow, and keep the same start time.
         let mut before = 0;
         for push in pushes {
             let point = &points(push, "flowbench.response.duration")[0].1;
@@ -216,7 +216,7 @@ fn a_receiver_that_is_no_help_ends_no_load() {
     };
     for scheme in ["http", "grpc"] {
         told(&format!("{scheme}://{}", free_address()), "could not be reached");
-        // One that takes the connection and says nothing.
+        // A receiver that accepts connections but never responds.
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = silent.local_addr().expect("it is bound").port();
         std::thread::spawn(move || {

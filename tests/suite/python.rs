@@ -1,4 +1,4 @@
-//! The Python package: its own tests in `tests/python/`, with this program.
+//! The Python package: its tests in `tests/python/`, run with this program.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,6 @@ fn the_python_package_passes_its_tests() {
         .expect("Python can be started");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
-    // Where the packages are, nothing may be left out.
+    // If the packages are installed, nothing may be skipped.
     assert!(!said.contains("skipped"), "{said}");
 }

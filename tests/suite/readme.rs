@@ -1,4 +1,4 @@
-//! `README.md` keeps its word. What it tells to type is run by `tests/python/test_guides.py`.
+//! Checks `README.md`. The commands in it are run by `tests/python/test_guides.py`.
 
 const README: &str = include_str!("../../README.md");
 

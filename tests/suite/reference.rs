@@ -1,4 +1,4 @@
-//! `docs/scenarios.md` keeps its word: it has every key there is and no other, and its examples run.
+//! Checks `docs/scenarios.md`: it has all keys and no others, and its examples run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,7 +34,7 @@ fn tables() -> Vec<BTreeSet<String>> {
     tables
 }
 
-/// The keys of each map that the schema knows. Where one of several is given, they are one map.
+/// The keys of each map in the schema. Alternatives count as one map.
 fn maps() -> BTreeMap<String, BTreeSet<String>> {
     let schema = scenario::schema();
     let keys = |part: &Value| -> BTreeSet<String> {
@@ -43,7 +43,7 @@ fn maps() -> BTreeMap<String, BTreeSet<String>> {
             let properties = one["properties"].as_object().into_iter().flatten();
             properties.map(|(key, _)| key.clone()).chain(one["const"].as_str().map(str::to_owned))
         });
-        // Words alone are no map.
+        // Alternatives that are only words are not maps.
         let has_maps = part["oneOf"]
             .as_array()
             .is_some_and(|list| list.iter().any(|one| one["properties"].is_object()));
@@ -55,7 +55,7 @@ fn maps() -> BTreeMap<String, BTreeSet<String>> {
     all.chain([suite]).filter(|(_, keys)| !keys.is_empty()).collect()
 }
 
-/// What stands in the first column of the tables of `docs/report.md` that begin with `code`.
+/// The first column of the tables in `docs/report.md` that begin with `code`.
 fn documented_codes() -> BTreeSet<String> {
     let name = Regex::new("`([a-z_]+)`").expect("it is valid");
     let mut lines = include_str!("../../docs/report.md").lines();
@@ -89,7 +89,7 @@ fn every_reason_and_every_kind_of_error_has_an_entry_in_troubleshooting() {
     let (kinds, _) = kinds.split_once("\n\n").expect("the paragraph ends");
     let name = Regex::new("`([a-z_]+)`").expect("it is valid");
     let kinds = name.captures_iter(kinds).map(|at| at[1].to_owned());
-    // A limit that stands in the paragraph, and a kind that only ends commands.
+    // The paragraph also mentions a limit, and one kind only ends commands.
     let known: BTreeSet<String> =
         documented_codes().into_iter().chain(kinds).chain(["config".to_owned()]).collect();
     let known = known.into_iter().filter(|name| name != "max_response_memory").collect();
@@ -139,7 +139,7 @@ fn its_links_lead_to_its_headings() {
     }
 }
 
-/// The examples of the page that are suites, and those with mistakes in them.
+/// The examples of the page that are suites, and those with mistakes.
 fn examples(fence: &str) -> Vec<&'static str> {
     examples_of(PAGE, fence)
 }
@@ -149,7 +149,7 @@ fn examples_of(page: &'static str, fence: &str) -> Vec<&'static str> {
     parts.map(|part| part.split("```").next().unwrap_or_default()).collect()
 }
 
-/// A folder with the files that the examples name.
+/// A folder with the files that the examples use.
 fn folder(suite: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = rcgen::generate_simple_self_signed(["flow.internal".into()]).expect("one");
@@ -178,7 +178,7 @@ fn read(folder: &Path) -> Result<Plan, String> {
         .map_err(|problems| problems.to_string())
 }
 
-/// Loads last as long as their readers like to watch, not the tests.
+/// Shortens loads, which are long enough to watch, too long for tests.
 fn shorten(plan: &mut Plan) {
     for scenario in &mut plan.scenarios {
         let short = |time: &mut Option<Duration>| {
@@ -216,7 +216,7 @@ async fn its_examples_run() {
     for example in examples.into_iter().chain(of_other_tools) {
         let folder = folder(example);
         let mut plan = read(folder.path()).unwrap_or_else(|problems| panic!("{problems}"));
-        // Where a Flow is far away, reading has to do.
+        // A Flow elsewhere cannot be reached here, so the suite is only read.
         let far = plan
             .scenarios
             .iter()

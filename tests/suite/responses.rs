@@ -219,7 +219,7 @@ scenarios:
         assert_eq!([ok(0), ok(1), ok(2)], [chosen(0), chosen(0), chosen(1)]);
         assert_eq!(scenario["documents"]["sent"], 2 * chosen(0) + chosen(1));
     }
-    // The name of a scenario decides with the seed; those of a matrix have names of their own.
+    // The seed and the name of a scenario determine the choices; scenarios of a matrix have different names.
     assert_eq!(scenarios[0]["counters"]["read"], scenarios[0]["choices"][0]["iterations"]);
     let again = Place::new(&std::fs::read_to_string(place.path("suite.yaml")).expect("a suite"));
     again.run(&["--out", "out"]).ends(0);

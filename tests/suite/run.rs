@@ -1,4 +1,4 @@
-//! `flowbench run`: the binary, a suite on an embedded Flow, the reports and the exit code.
+//! `flowbench run`: the program, a suite on an embedded Flow, the reports and the exit code.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder with a suite, in which the program runs.
+/// A folder with a suite, the working directory of the program.
 pub(crate) struct Place(TempDir);
 
-/// The program while it runs.
+/// The running program.
 pub(crate) struct Running {
     pub(crate) child: Child,
     lines: Lines<BufReader<ChildStderr>>,
 }
 
-/// What the program did.
+/// The result of a run of the program.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -39,7 +39,7 @@ impl Place {
         self.any(&[&["run", "suite.yaml"], arguments].concat())
     }
 
-    /// Any command of the program in the folder.
+    /// Any command of the program, run in the folder.
     pub(crate) fn any(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowbench"));
         command.current_dir(self.0.path()).args(arguments);
@@ -65,14 +65,14 @@ impl Running {
         Running { child, lines }
     }
 
-    /// Waits until it says a line like this on stderr.
+    /// Waits for such a line on stderr.
     #[track_caller]
     pub(crate) fn says(&mut self, wanted: impl Fn(&str) -> bool) {
         let mut lines = self.lines.by_ref().map(|line| line.expect("it is text"));
         assert!(lines.any(|line| wanted(&line)), "it ended without saying so");
     }
 
-    /// Waits until a scenario runs, for nothing is said on stderr before that.
+    /// Waits until a scenario is running, if nothing is printed to stderr before that.
     #[track_caller]
     pub(crate) fn runs(&mut self) {
         self.says(|_| true);
@@ -83,7 +83,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
-    /// Waits for its end; what it said on stderr is not kept.
+    /// Waits for its end; the stderr output is discarded.
     pub(crate) fn end(self) -> Ran {
         let Running { child, lines } = self;
         std::thread::spawn(move || lines.count());
@@ -116,7 +116,7 @@ fn report(folder: &Path) -> Value {
     value
 }
 
-/// One scenario with these keys, on a Flow that echoes.
+/// One scenario with these keys, on an echo Flow.
 pub(crate) fn suite(keys: &str) -> Place {
     Place::new(&format!("scenarios:\n  - name: echo\n    {}\n", keys.replace('\n', "\n    ")))
 }
@@ -199,7 +199,7 @@ fn a_threshold_that_does_not_hold_ends_1_and_says_what_it_is() {
     let place = suite("load: {clients: 1, requests: 20}\nthresholds: [requests > 100]");
     let ran = place.run(&["--out", "out"]);
     ran.ends(1);
-    assert!(ran.out.contains("failed        requests > 100 – it is 20"), "{}", ran.out);
+    assert!(ran.out.contains("failed        requests > 100 – actual: 20"), "{}", ran.out);
     let threshold = &place.report()["scenarios"][0]["thresholds"][0];
     assert_eq!((&threshold["verdict"], &threshold["actual"]), (&"failed".into(), &20.0.into()));
 }
@@ -346,7 +346,7 @@ scenarios:
     ran.ends(1);
     let scenario = &place.report()["scenarios"][0];
     counts_are_conserved(scenario);
-    // What was wrong at the beginning is long over, and counts all the same.
+    // The failures at the beginning are long over, but still count.
     assert_eq!(scenario["end"]["reason"], "time");
     assert_eq!(scenario["thresholds"][0]["verdict"], "failed");
 }
@@ -371,7 +371,7 @@ scenarios:
             all.iter().find(|t| t["that"] == *that).expect("it was judged")["verdict"].clone()
         })
         .collect();
-    // A longer run would be slower; what comes out is what the Flow can do.
+    // Latencies would grow in a longer run; throughput is the Flow's capacity.
     assert_eq!(found, ["not_judged", "held", "held"]);
     let reasons = scenario["validity"]["reasons"].as_array().expect("a list");
     let exceeds = |reason: &Value| reason["code"] == "overload";
@@ -443,8 +443,9 @@ fn more_connections_than_files_are_refused_before_anything_is_sent() {
     shell.args(["-c", &command]).current_dir(place.0.path());
     let ran = Ran::new(shell.output().expect("there is a shell"));
     ran.ends(2);
-    let expected = "error: this takes 500 connections to a Flow in this process, two files each, and the process \
-                    may have 256 files open
+    let expected =
+        "error: this needs 500 connections to a Flow in this process, two files each, but the \
+                    process may open only 256 files
  --> suite.yaml:4:11
   |
 4 |     load: {clients: 500, requests: 1000}

@@ -47,8 +47,8 @@ fn the_search_suite_is_an_open_load_whose_rate_can_be_set() {
     assert_eq!(profile.as_constant(), Some(5.0));
 }
 
-/// Every file in a folder prints exactly the `.err` beside it. `BLESS=1` writes what it prints; read
-/// it aloud before you commit it.
+/// Every file in a folder prints exactly the `.err` beside it. `BLESS=1` writes the actual output; read it
+/// aloud before you commit it.
 pub(crate) fn each_prints_its_err(folder: &str, least: usize, print: impl Fn(&Path) -> String) {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is there")
@@ -117,14 +117,14 @@ fn scenarios_that_begin_together_share_the_files_there_are() {
         checked.err().map(|problems| problems.to_string())
     };
     let told = "\
-error: this takes 400 connections beside scenarios that begin at the same time, and the process may have 1024 files \
-open for all of them
+error: this needs 400 connections in addition to scenarios that begin at the same time, but the process \
+may open only 1024 files for all of them
  --> s.yaml:5:21
   |
 5 |   - {name: c, load: {clients: 400, duration: 1s}}
   |                     ^
   |
-  = help: raise the limit (`ulimit -n`), or let it wait for another by `needs`";
+  = help: raise the limit (`ulimit -n`), or make it wait for another with `needs`";
     assert_eq!(refused("").as_deref(), Some(told));
     assert_eq!(refused(", needs: [a]"), None);
     assert_eq!(refused(", start: 2s"), None);
@@ -144,7 +144,7 @@ fn a_forecast_counts_what_the_load_will_do() {
     assert!(search.request_bytes.is_some_and(|bytes| (50.0..200.0).contains(&bytes)));
 }
 
-/// What `check --resolved` prints is a suite that comes to the same plan.
+/// The output of `check --resolved` is a suite that gives the same plan.
 #[test]
 fn a_resolved_plan_is_a_suite_again() {
     let everything = Path::new("tests/scenarios/everything.yaml");
@@ -194,7 +194,7 @@ scenarios:
         "{resolved}"
     );
     assert!(resolved.contains("t: ${{ (env.TOKEN) }}"), "{resolved}");
-    // Read again it comes to the same, but for what is masked.
+    // Read again, it gives the same plan, except for masked values.
     let again = read(&resolved);
     let Work::Post(post) = &again.scenarios[0].first_step().work else { panic!("a post") };
     let documents = post.documents.as_ref().expect("documents");
@@ -240,7 +240,7 @@ fn includes_nest_sixteen_deep_and_no_deeper() {
     };
     assert_eq!(chain(16).expect("a plan").scenarios.len(), 1);
     let problems = chain(17).expect_err("too deep").to_string();
-    assert!(problems.contains("files include one another more than 16 deep"), "{problems}");
+    assert!(problems.contains("files include each other more than 16 levels deep"), "{problems}");
     assert_eq!(problems.matches("= note: included at").count(), 16, "{problems}");
 }
 

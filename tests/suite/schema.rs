@@ -1,12 +1,12 @@
-//! The JSON schema of suites fits what is read, and refuses what is not.
+//! The JSON schema of suites accepts what the program accepts, and rejects what it rejects.
 
 use std::path::Path;
 
 use flowbench::scenario;
 use serde_json::Value;
 
-/// Whether a value fits a schema, as far as our schemas go: types, properties, items,
-/// alternatives, constants, required keys, patterns, definitions.
+/// Whether a value fits a schema; supports only what our schemas use: types, properties, items, alternatives,
+/// constants, required keys, patterns, definitions.
 pub(crate) fn fits(value: &Value, schema: &Value, root: &Value) -> bool {
     let Value::Object(schema) = schema else { return schema != &Value::Bool(false) };
     let all =

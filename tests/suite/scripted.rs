@@ -1,4 +1,4 @@
-//! Servers that do what a test says, byte by byte, on a port of their own.
+//! Servers that are scripted by tests, byte by byte, each on its own port.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use flowbench::wire::{DataRequest, Document, Family, Header, Protocol, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Has each connection served by `serve`, and tells the port. Ends with the test's runtime.
+/// Serves each connection with `serve`, and returns the port. Ends with the test's runtime.
 pub(crate) async fn listen<F, Served>(serve: F) -> u16
 where
     F: Fn(TcpStream) -> Served + Send + 'static,
@@ -26,7 +26,7 @@ where
     port
 }
 
-/// What a client of such a server needs to know; the family is given, so nobody is asked for it.
+/// The client configuration for such a server; the family is set, so the server is not asked for it.
 pub(crate) fn config(protocol: Protocol, port: u16, family: Family) -> ClientConfig {
     let target = Target { protocol, host: "127.0.0.1".into(), port, tls: false, user_info: None };
     ClientConfig { family: FamilyChoice::Is(family), ..ClientConfig::new(target) }
@@ -37,7 +37,7 @@ pub(crate) async fn open(config: ClientConfig) -> Session {
     Client::new(config).open().await.unwrap()
 }
 
-/// Sends a request as the session wants it encoded.
+/// Sends a request in the encoding of the session.
 pub(crate) async fn send(session: &Session, request: &DataRequest) -> Result<Reply, Failure> {
     let message = session.form().encode_request(request).unwrap();
     let endpoint = request.header.exec_endpoint.clone().unwrap_or_default();
@@ -59,7 +59,7 @@ pub(crate) fn question() -> DataRequest {
     }
 }
 
-/// What came of a call, in one line.
+/// The outcome of a call, in one line.
 pub(crate) fn told(outcome: &Result<Reply, Failure>) -> String {
     let error = |error: &CallError| format!("{}: {error}", error.kind());
     match outcome {
@@ -121,10 +121,10 @@ pub(crate) fn response(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Reads requests and gives each the same answer, until the client hangs up.
+/// Reads requests and sends each the same response, until the client hangs up.
 pub(crate) async fn answer_all(mut connection: TcpStream, answer: Vec<u8>) {
     while read_request(&mut connection).await.is_some() {
-        // The client may be gone by now.
+        // The client may have hung up by now.
         let _ = connection.write_all(&answer).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `flowbench serve`: the binary as its user meets it.
+//! `flowbench serve`: the program as users run it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// A Flow that is up.
+/// A running Flow.
 struct Served {
     child: Child,
     out: BufReader<ChildStdout>,
@@ -45,7 +45,7 @@ impl Served {
         kill_process(Pid::from_child(&self.child), signal).expect("it is there");
     }
 
-    /// Waits for its end: the exit code, and what it still wrote to stdout and to stderr.
+    /// Waits for its end: the exit code, and the remaining output on stdout and stderr.
     fn end(mut self) -> (Option<i32>, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
         self.out.read_to_string(&mut out).expect("it writes text");
@@ -57,7 +57,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Where it ended, this is nobody's number yet: nobody but us waits for it.
+        // If it has ended, its process id is still reserved, because only we wait for it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -113,7 +113,7 @@ fn what_is_in_flight_is_finished_and_logged() {
     quick.read_to_string(&mut String::new()).expect("it answers");
     let mut slow = connect().expect("it listens");
     slow.write_all(&post("/", "sleep:700")).expect("it reads");
-    // It has been read once a request that came later on is answered.
+    // It has been read once a later request is answered.
     let mut last = connect().expect("it listens");
     last.write_all(&post("/", "quick")).expect("it reads");
     last.read_to_string(&mut String::new()).expect("it answers");
@@ -154,7 +154,7 @@ fn a_second_signal_ends_what_the_first_lets_finish() {
     quick.write_all(&post("/", "quick")).expect("it reads");
     quick.read_to_string(&mut String::new()).expect("it answers");
     served.signal(Signal::TERM);
-    // It obeys the first when it takes no more connections.
+    // It has handled the first signal once it accepts no more connections.
     while connect().is_ok() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

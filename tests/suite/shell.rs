@@ -1,4 +1,4 @@
-//! What surrounds a command line: completions, pages, suites on stdin, and sides that are missing.
+//! Around the command line: completions, pages, suites on stdin, and missing sides.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// What the binary did with this on stdin, in a folder.
+/// Runs the program in a folder with this stdin.
 pub(crate) fn flowbench(stdin: &str, arguments: &[&str], folder: &Path) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flowbench"))
         .args(arguments)
@@ -17,7 +17,7 @@ pub(crate) fn flowbench(stdin: &str, arguments: &[&str], folder: &Path) -> Outpu
         .spawn()
         .expect("the binary was built");
     let mut input = child.stdin.take().expect("it is piped");
-    // A program that ends early does not read all of it.
+    // A program that ends early does not read all of its stdin.
     let _ = input.write_all(stdin.as_bytes());
     drop(input);
     child.wait_with_output().expect("it ends")

@@ -1,5 +1,5 @@
-//! Simulated runs: what looks at them find while they come in, what a regression needs to count, and
-//! how their noise shows in its figures. `benches/gates` shows the whole of it.
+//! Simulated runs: the findings of repeated looks as runs come in, the conditions for a regression, and how
+//! noise shows in the figures. `benches/gates` shows all of it.
 
 #[expect(dead_code, reason = "the bench has other machines and changes as well")]
 pub(crate) mod pairs;
@@ -12,7 +12,7 @@ use flowbench::record::reason::Code;
 use pairs::{Noise, Pair, TrueChange};
 use profile::NoiseProfile;
 
-/// No two runs differ but by chance.
+/// No noise: runs differ only by chance.
 const NONE: Noise = Noise {
     run: 0.0,
     hour: (0.0, 0.0),
@@ -24,7 +24,7 @@ const NONE: Noise = Noise {
     failures: (0.0, 0.0),
 };
 
-/// What a few simulated runs a side come to, the candidate so many times slower.
+/// Compares a few simulated runs per side, with the candidate slower by this factor.
 fn look(change: f64) -> Vec<ScenarioComparison> {
     let pair = Pair {
         runs: [3, 3],

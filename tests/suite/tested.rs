@@ -1,4 +1,4 @@
-//! A page says what was tested, and the terminal tells the rows of a matrix apart.
+//! The page says what was tested, and the terminal distinguishes the rows of a matrix.
 
 use crate::run::{Place, Ran};
 

@@ -1,4 +1,4 @@
-//! Trace ids arrive, and those of the slowest and of failures are in the report.
+//! Trace ids arrive, and the report has those of the slowest requests and of failures.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::run::{Place, Ran};
 
-/// An HTTP server that keeps the traceparent of each request; every fifth fails.
+/// An HTTP server that records the traceparent of each request; every fifth fails.
 fn server() -> (u16, Arc<Mutex<Vec<Option<String>>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let port = listener.local_addr().expect("it is bound").port();

@@ -1,8 +1,8 @@
-//! Flows that misbehave while a load goes on: each ends in counted outcomes and a full report, over
-//! each protocol, and never in a hang.
+//! Flows that misbehave under load: over each protocol, each case ends in counted outcomes and a full report,
+//! and never in a hang.
 //!
-//! What a gateway itself does wrong the embedded Flow does; what befalls connections is done by a
-//! relay between it and the client.
+//! Faults of a gateway come from the embedded Flow; faults of connections come from a relay between it and the
+//! client.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -20,17 +20,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Ways to send a request: the three protocols, and what gRPC has besides its long stream: a call for
-/// each request, and endpoints that stream. Each has a flow of its name.
+/// Ways to send a request: the three protocols, and two more over gRPC: a call per request, and streaming
+/// endpoints. Each has a flow of its name.
 const WAYS: [&str; 5] = ["grpc", "http", "websocket", "unary", "streaming"];
 
-/// So many arrivals has each scenario.
+/// Arrivals of each scenario.
 const ARRIVALS: u64 = 60;
 
-/// No test here takes longer, whatever the machine does.
+/// No test here takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Runs a scenario in each of these ways at once, with these keys and flows.
+/// Runs a scenario in each of these ways concurrently, with these keys and flows.
 async fn summary(ways: &[&str], flows: &[String], keys: &str) -> Summary {
     let scenarios = ways.iter().map(|way| {
         let rest = match *way {
@@ -64,8 +64,7 @@ fn protocol(way: &str) -> Protocol {
     }
 }
 
-/// A Flow for a way to reach it, whose Executor has these settings, and its entry among the flows of a
-/// suite.
+/// Starts a Flow for one of the ways, with an Executor that has these settings.
 async fn flow(way: &str, executor: &str) -> Flow {
     let family = if ["unary", "streaming"].contains(&way) { "v2" } else { "v1" };
     let text = format!(
@@ -82,11 +81,11 @@ async fn flow(way: &str, executor: &str) -> Flow {
 fn entry(way: &str, address: impl Display) -> String {
     let family = if ["unary", "streaming"].contains(&way) { "v2" } else { "v1" };
     let scheme = protocol(way).scheme(false);
-    // The family is named, so that a session asks nothing before it is open.
+    // The family is given, so that a session need not ask before it is open.
     format!("{way}: {{family: {family}, host: '{scheme}://{address}'}}")
 }
 
-/// The summaries of Flows of which each has an Executor with these settings, by way.
+/// The summaries for Flows with an Executor that has these settings, by way.
 async fn with_executor(ways: &[&str], executor: &str, keys: &str) -> Vec<ScenarioSummary> {
     let (mut flows, mut entries) = (Vec::new(), Vec::new());
     for way in ways {
@@ -100,7 +99,7 @@ async fn with_executor(ways: &[&str], executor: &str, keys: &str) -> Vec<Scenari
     summary.scenarios
 }
 
-/// What holds of every scenario, whatever happened to it.
+/// Checks what holds for every scenario, whatever happened to it.
 #[track_caller]
 fn is_whole(scenario: &ScenarioSummary) {
     let requests = scenario.requests;
@@ -113,14 +112,14 @@ fn is_whole(scenario: &ScenarioSummary) {
     assert_eq!(scenario.verdict == Verdict::Failed, failed, "{}: {requests:?}", scenario.name);
 }
 
-/// Some requests were answered, and some lost their connection.
+/// Checks that some requests were answered, and some lost their connection.
 #[track_caller]
 fn fails_in_part(scenario: &ScenarioSummary) {
     let requests = scenario.requests;
     assert!(requests.ok > 0 && requests.transport_errors > 0, "{}: {requests:?}", scenario.name);
 }
 
-/// The summaries of Flows with a fault, by way. Streaming endpoints have none.
+/// The summaries for Flows with a fault, by way. Streaming endpoints have none.
 async fn with_faults(faults: &str) -> Vec<ScenarioSummary> {
     with_executor(&WAYS[..4], &format!("faults: {{{faults}}}"), "timeout: 700ms").await
 }
@@ -145,7 +144,7 @@ async fn answers_with_a_wrong_id_answer_nobody() {
     for scenario in with_faults("wrong_id: 20%").await {
         let requests = scenario.requests;
         match scenario.name.as_str() {
-            // A connection, or a call, has one request at a time, so what comes answers it.
+            // A connection, or a call, has one request at a time, so whatever arrives answers it.
             "http" | "unary" => assert_eq!(requests.ok, ARRIVALS),
             name => assert!(requests.timeouts > 0 && requests.ok > 0, "{name}: {requests:?}"),
         }
@@ -173,21 +172,21 @@ async fn requests_that_are_never_answered_are_abandoned_after_the_grace_period()
 /// What a relay does to the connections that go through it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mischief {
-    /// Closes a connection each time that so much has come over all of them.
+    /// Closes a connection whenever this many bytes have passed over all of them.
     Closes(usize),
     /// The same, by a reset.
     Resets(usize),
-    /// Closes all when so much has come over all of them, and lets nobody in any more.
+    /// Closes all connections when this many bytes have passed, and accepts no more.
     Dies(usize),
-    /// Passes rubbish on instead each time that so much has come over all of them.
+    /// Replaces data by garbage whenever this many bytes have passed over all connections.
     Garbles(usize),
-    /// Passes nothing on any more, and leaves connections open.
+    /// Stops passing data, and leaves connections open.
     Hangs(usize),
-    /// Takes connections and never says anything.
+    /// Accepts connections and never sends anything.
     Silent,
 }
 
-/// Relays connections to a gateway until it does not.
+/// Relays connections to a gateway until the mischief begins.
 struct Relay {
     mischief: Mischief,
     gateway: SocketAddr,
@@ -198,7 +197,7 @@ struct Relay {
 }
 
 impl Relay {
-    /// Where it listens.
+    /// Starts it; returns its address.
     async fn start(mischief: Mischief, gateway: SocketAddr) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -264,7 +263,7 @@ impl Relay {
     }
 }
 
-/// The summaries of Flows behind such relays, by way.
+/// The summaries for Flows behind such relays, by way.
 async fn behind(mischief: Mischief) -> Vec<ScenarioSummary> {
     let (mut flows, mut entries) = (Vec::new(), Vec::new());
     for way in WAYS {
@@ -280,7 +279,7 @@ async fn behind(mischief: Mischief) -> Vec<ScenarioSummary> {
     summary(&WAYS, &entries, "timeout: 700ms").await.scenarios
 }
 
-/// Some replies of each protocol have this size together, and the greeting has not.
+/// About the size of a few replies in each protocol, and more than a greeting.
 const SOME: usize = 4000;
 
 #[tokio::test(flavor = "multi_thread")]

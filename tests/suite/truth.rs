@@ -1,7 +1,7 @@
-//! The engine and the recorder against what queueing theory says must come out, in simulated time.
+//! The engine and the recorder compared with queueing theory, in simulated time.
 //!
-//! tokio's paused clock moves in whole milliseconds, so where theory speaks of milliseconds these
-//! tests speak of units of 50 ms: the same queue, fifty times slower.
+//! tokio's paused clock moves in whole milliseconds, so these tests use units of 50 ms for the milliseconds of
+//! the theory: the same queue, fifty times slower.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +35,7 @@ struct Server {
     service: Arc<dyn Fn(u64) -> Service + Send + Sync>,
 }
 
-/// What becomes of the n-th request.
+/// The outcome of the n-th request.
 struct Service {
     takes: Duration,
     then: Then,
@@ -58,7 +58,7 @@ impl Server {
         Server { state: Arc::new(Mutex::new(state)), queues: true, service: Arc::new(service) }
     }
 
-    /// Service times of an exponential law, in units.
+    /// Exponential service times, in units.
     fn exponential(mean: f64) -> Server {
         let key = Key::new(12);
         Server::new(move |n| {
@@ -103,10 +103,10 @@ impl Call for Server {
     }
 }
 
-/// What stands for a millisecond.
+/// The unit, which stands for a millisecond.
 const UNIT: Duration = Duration::from_millis(50);
 
-/// So many requests in each simulation: the longer, the nearer to theory.
+/// Requests per simulation: the more, the closer to theory.
 const REQUESTS: u32 = 100_000;
 
 fn units(units: f64) -> Duration {
@@ -137,7 +137,7 @@ fn mean(recording: &Recording) -> f64 {
     recording.totals.ok().mean().expect("there are values").div_duration_f64(UNIT)
 }
 
-/// Arrivals at 0.8 a unit for one server that does 1 a unit: it is busy for 0.8 of the time.
+/// Arrivals at 0.8 per unit for one server with capacity 1 per unit: it is busy 80 % of the time.
 fn queue(process: ArrivalProcess) -> Run {
     Run::open(0.8 / UNIT.as_secs_f64(), process, UNIT * REQUESTS * 10 / 8)
 }
@@ -170,9 +170,9 @@ fn littles_law_holds(recording: &Recording) {
 
 #[tokio::test(start_paused = true)]
 async fn a_freeze_shows_in_all_the_percentiles_it_reaches() {
-    // A second of freeze in every ten, at 1000/s: a tenth of the requests waits evenly between 0
-    // and 1 s, so the p95 is 500 ms, the p99 900 ms, the p99.9 990 ms and the largest 1 s. A loop
-    // that waits with the server would show a p99.9 of nothing.
+    // A freeze of one second in every ten, at 1000/s: a tenth of the requests waits uniformly between 0 and 1
+    // s, so the p95 is 500 ms, the p99 900 ms, the p99.9 990 ms and the maximum 1 s. A generator that waits
+    // together with the server would show a p99.9 of almost zero.
     let start = Instant::now();
     let thaw = move |_| {
         let into = (Instant::now() - start).as_millis() as u64 % 10_000;
@@ -249,16 +249,15 @@ async fn a_closed_load_waits_with_the_server_and_its_throughput_is_the_servers()
     littles_law_holds(&recording);
 }
 
-/// What was saved of a run of so long a time.
+/// The saved result of a run of this length.
 fn saved(recording: &Recording, warmup: Duration, length: Duration) -> Summary {
     let window = Window { length, timed: true };
     let scenario = recording.summary(ScenarioSummary::default(), &[], warmup, window);
     Summary { scenarios: vec![scenario], ..Summary::default() }
 }
 
-/// A load that is offered for a minute before it counts has the same rate from its first instant to
-/// its last, however long its requests take: what is under way at the begin makes up for what is at
-/// the end.
+/// A load that is offered for a minute before it counts has the same rate from its first instant to its last,
+/// however long its requests take: those in flight at the beginning make up for those in flight at the end.
 #[tokio::test(start_paused = true)]
 async fn throughput_is_what_comes_out_however_long_it_takes() {
     let (warmup, length) = (Duration::from_secs(60), Duration::from_secs(5));
@@ -284,7 +283,7 @@ async fn throughput_is_what_comes_out_however_long_it_takes() {
         littles_law_holds(&recording);
         counts_are_conserved(&recording);
     }
-    // Clients that begin together come back together: in waves, of which so many fit the time.
+    // Clients that begin together get their responses together: in waves, of which a whole number fits.
     for takes_ms in [1, 100, 500, 2_500] {
         let server = Server { queues: false, ..Server::constant(millis(takes_ms)) };
         let run = Run::open(1.0, ArrivalProcess::Uniform, length);
@@ -300,8 +299,8 @@ async fn throughput_is_what_comes_out_however_long_it_takes() {
     }
 }
 
-/// Without a warmup, what is under way at the end has not come out: that is what is counted, and
-/// nothing is made up for it.
+/// Without a warmup, requests in flight at the end have not completed: throughput counts completed ones and
+/// adds nothing for the others.
 #[tokio::test(start_paused = true)]
 async fn throughput_of_a_cold_load_counts_what_came_out_in_its_time() {
     let server = Server { queues: false, ..Server::constant(millis(600)) };
@@ -323,7 +322,7 @@ async fn a_load_that_ends_by_count_has_its_rate_up_to_the_last_response() {
     };
     let recording = against(run, &server).await;
     let length = recording.last_done.expect("some were") - recording.first_request.expect("one").0;
-    // The first was done half a second after the begin of the warmup.
+    // The first request completed half a second after the warmup began.
     let length = length + millis(500) - warmup;
     let window = Window { length, timed: false };
     near(Throughput::new(&recording.totals, window).requests_per_s, 40.0, 1.0);
@@ -332,8 +331,8 @@ async fn a_load_that_ends_by_count_has_its_rate_up_to_the_last_response() {
     assert_eq!(in_flight.max, Some(20));
 }
 
-/// A steady load of two workers, looked at whenever one of them tells: whatever part of a second has
-/// begun, each figure that is shown or judged while it runs is that of the whole run.
+/// A steady load of two workers, looked at whenever one of them reports: at any fraction of a second, each
+/// figure that is shown or judged during the run is that of the whole run.
 #[test]
 fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
     const TAKES_MS: u64 = 40;
@@ -379,7 +378,7 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
                 recording.add(delta);
                 for seconds in [2, 10] {
                     let (tally, seconds) = recording.last(20, seconds);
-                    // The first second alone has the requests under way to make up.
+                    // In the first second alone, no earlier requests make up for those in flight.
                     if seconds < 2 || recording.complete() < seconds + 1 {
                         continue;
                     }
@@ -389,7 +388,7 @@ fn what_is_seen_of_a_steady_load_while_it_runs_is_what_the_report_says() {
                     assert_eq!((recent.offered_per_s, recent.done_per_s), (100.0, 90.0), "{ms} ms");
                     near(recent.in_flight, 4.0, 0.1);
                     assert_eq!(recent.p50, Some(millis(TAKES_MS)));
-                    // It takes 662 requests to tell it: the ten seconds have 900.
+                    // A p99 needs 662 requests: the ten seconds have 900.
                     assert_eq!(recent.p99, Some(millis(TAKES_MS)).filter(|_| seconds == 10));
                     let evidence =
                         Evidence::of_window(&tally, window.length, &Counts::default(), &[]);
@@ -446,7 +445,7 @@ fn finished(arrival: Arrival, done: Instant, failed: bool) -> Finished {
     }
 }
 
-/// A clock that wakes late: what a busy machine does to our own send path.
+/// A clock that wakes late, as a busy machine does to our own send path.
 struct LateClock(Duration);
 
 impl Clock for LateClock {
@@ -462,7 +461,7 @@ async fn lateness_of_our_own_is_blamed_on_ourselves() {
     let totals = &recording.totals;
     assert_eq!(totals.pacer.quantile(0.5), Some(millis(50)));
     assert_eq!(totals.held.max(), Some(Duration::ZERO));
-    // The user felt it, and the server was not slower for it.
+    // The user noticed it, but the server was not slower.
     assert_eq!(totals.ok().quantile(0.5), Some(millis(70)));
     assert_eq!(totals.service.quantile(0.5), Some(millis(20)));
     let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });
@@ -477,7 +476,7 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
 
     impl Call for Sleepy {
         async fn call(&self, _: Request) -> Result<Reply, Failure> {
-            // What blocks the thread between being handed out and being written.
+            // Blocks the thread between dispatch and write.
             std::thread::sleep(millis(50));
             let written = Some(Instant::now());
             tokio::time::sleep(millis(1)).await;
@@ -503,8 +502,7 @@ async fn a_send_path_that_sleeps_is_blamed_on_ourselves() {
 
 #[tokio::test(start_paused = true)]
 async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us() {
-    /// Lets one request after the other be written, each 150 ms after the one before, and answers at
-    /// once.
+    /// Lets requests be written one after the other, 150 ms apart, and responds at once.
     #[derive(Clone, Default)]
     struct Narrow(Arc<tokio::sync::Mutex<()>>);
 
@@ -525,14 +523,14 @@ async fn time_in_which_the_flow_takes_no_more_is_told_apart_and_not_blamed_on_us
         }
     }
 
-    // One is due every 100 ms, so that each has to wait 50 ms longer than the one before.
+    // One is due every 100 ms, so each has to wait 50 ms longer than the one before.
     let run = Run::open(10.0, ArrivalProcess::Uniform, Duration::from_secs(2));
     let recording = paced(run, TokioClock, &Narrow::default()).await;
     let totals = &recording.totals;
     assert_eq!(totals.held.max(), Some(millis(150 + 19 * 50)));
     assert_eq!(totals.lag.max(), totals.held.max());
     assert_eq!(totals.pacer.max(), Some(Duration::ZERO));
-    // It is in the response time and not in the service time.
+    // The wait is part of the response time, not of the service time.
     assert_eq!(totals.ok().max(), totals.held.max());
     assert_eq!(totals.service.max(), Some(Duration::ZERO));
     let reasons = validity::reasons(&recording, Circumstances { open: true, ..Default::default() });

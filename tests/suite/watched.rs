@@ -1,4 +1,4 @@
-//! What a Flow tells of itself, from servers that tell it well, badly, or not at all.
+//! Server metrics of a Flow, from servers that report them well, badly, or not at all.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 
 use crate::run::Place;
 
-/// A server that answers each GET with what `answer` makes of the path and the number of the request. It ends with
-/// the process.
+/// A server that answers each GET with the output of `answer` for the path and the number of the request. It
+/// ends with the process.
 fn server(answer: impl Fn(&str, u64, &mut TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -35,7 +35,7 @@ fn server(answer: impl Fn(&str, u64, &mut TcpStream) + Send + Sync + 'static) ->
     port
 }
 
-/// A whole answer.
+/// Sends a complete response.
 fn page(stream: &mut TcpStream, status: u16, body: &str) {
     let length = body.len();
     let _ = write!(
@@ -44,7 +44,7 @@ fn page(stream: &mut TcpStream, status: u16, body: &str) {
     );
 }
 
-/// A Flow that is up, for a suite that knows no more of it than its address.
+/// A running Flow, for a suite that only knows its address.
 pub(crate) struct Served {
     flow: Flow,
     _runtime: Runtime,
@@ -55,7 +55,7 @@ impl Served {
         Served::with("{}")
     }
 
-    /// One that is configured so.
+    /// Starts one with this configuration.
     pub(crate) fn with(config: &str) -> Served {
         let config: FlowConfig = serde_yaml::from_str(config).expect("it is valid");
         let runtime = Runtime::new().expect("a runtime can be made");
@@ -87,7 +87,7 @@ fn server_of(place: &Place) -> Value {
     place.report()["scenarios"][0]["server"].clone()
 }
 
-/// What a pod says when it is done with so many requests of 20 ms.
+/// The metrics of a pod that has completed this many requests of 20 ms.
 fn pod(name: &str, done: u64) -> String {
     format!(
         "# TYPE jina_receiving_request_seconds summary\n\
@@ -98,7 +98,7 @@ fn pod(name: &str, done: u64) -> String {
     )
 }
 
-/// A pod that is done with more each time it is asked.
+/// A pod whose counts grow with each request for metrics.
 pub(crate) fn counting() -> u16 {
     server(|_, nth, stream| page(stream, 200, &pod("enc/rep-0", nth * 50)))
 }
@@ -130,7 +130,7 @@ fn metrics_are_read_beside_the_load_and_may_be_thresholds() {
     );
     let ran = place.run(&["--out", "out"]);
     ran.ends(1);
-    assert!(ran.out.contains("server.enc.pending.max < 2 – it is 3.00"), "{}", ran.out);
+    assert!(ran.out.contains("server.enc.pending.max < 2 – actual: 3.00"), "{}", ran.out);
     let report = place.report();
     let thresholds = report["scenarios"][0]["thresholds"].as_array().expect("a list");
     let failed = thresholds.iter().filter(|judged| judged["verdict"] != "held").count();
@@ -143,7 +143,7 @@ fn metrics_are_read_beside_the_load_and_may_be_thresholds() {
         .filter_map(|p| p["name"].as_str())
         .collect();
     assert_eq!(names, ["enc", "gpu", "queue", "seen_total"], "{server}");
-    // Other thresholds on the saved result, and a part of it, of which nothing is known.
+    // Judged again with other thresholds, and cut to a part without any metrics.
     let again = |arguments: &[&str]| {
         let all = [&["report", "out/report.json"], arguments].concat();
         crate::run::Ran::new(place.any(&all).output().expect("it was built"))
@@ -204,7 +204,7 @@ fn whatever_an_address_answers_is_told_and_ends_no_load() {
     );
     let began = std::time::Instant::now();
     let ran = place.run(&["--out", "out"]);
-    // Not as long as what hangs would have it.
+    // Less than the hanging server would take.
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     ran.ends(0);
     let report = place.report();
@@ -255,7 +255,7 @@ scenarios: [{{name: s, documents: {{count: 1, text: a}}, thresholds: [\"{thresho
             "p99 < 1s",
             "expected an address such as `http://127.0.0.1:9090/metrics`, found `localhost:9090`",
         ),
-        ("metrics: ['http://a:1', 'http://a:1']", "p99 < 1s", "`http://a:1` is there twice"),
+        ("metrics: ['http://a:1', 'http://a:1']", "p99 < 1s", "`http://a:1` is listed twice"),
         ("metrics: 5", "p99 < 1s", "a list of addresses, or a map"),
         (
             "metrics: {from: ['http://a:1'], also: ['a b']}",
@@ -266,12 +266,12 @@ scenarios: [{{name: s, documents: {{count: 1, text: a}}, thresholds: [\"{thresho
         (
             "prometheus: {url: 'http://a:1', queries: {a.b: up}}",
             "p99 < 1s",
-            "a query has a name of letters",
+            "expected a query name of letters",
         ),
         (
             "tls: false",
             "server.a.pending < 5",
-            "there is no `server.a.pending`, for the flow has no `metrics`",
+            "there is no `server.a.pending`, because the flow has no `metrics`",
         ),
         (metrics, "server.a.pendign < 5", "did you mean `pending`?"),
         (
@@ -292,7 +292,7 @@ scenarios: [{{name: s, documents: {{count: 1, text: a}}, thresholds: [\"{thresho
     let ran =
         crate::run::Ran::new(place.any(&["check", "suite.yaml"]).output().expect("it was built"));
     assert!(
-        ran.ends(2).err.contains("`metrics` has no meaning for a Flow that is `embedded`"),
+        ran.ends(2).err.contains("`metrics` does not apply to an `embedded` Flow"),
         "{}",
         ran.err
     );
@@ -312,7 +312,7 @@ fn init_takes_the_addresses_from_the_yaml_of_a_flow() {
                    \"http://localhost:9092/metrics\"]";
     let plain = suite.replace('\'', "\"");
     assert!(plain.contains(metrics) || plain.contains(&metrics.replace('"', "")), "{suite}");
-    assert!(suite.contains("nobody knows where the metrics are of: idx."), "{suite}");
+    assert!(suite.contains("the addresses of these metrics are unknown: idx."), "{suite}");
     let checked = place.any(&["check", "new.yaml"]).output().expect("it was built");
     crate::run::Ran::new(checked).ends(0);
 }

@@ -1,4 +1,4 @@
-//! The client over WebSocket: real frames replayed, and servers that are no gateways.
+//! The client over WebSocket: real frames replayed, and servers that are not gateways.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn config(port: u16) -> ClientConfig {
     scripted::config(Protocol::WebSocket, port, Family::V1)
 }
 
-/// The server's part of the handshake, as gateways do it: no word on the subprotocol.
+/// The server's side of the handshake, like a gateway's: without a subprotocol.
 async fn shake_hands(connection: &mut TcpStream) -> Seen {
     let seen = read_request(connection).await.unwrap();
     let accept = derive_accept_key(seen.header("sec-websocket-key").unwrap().as_bytes());
@@ -85,7 +85,7 @@ fn decode(payload: &[u8]) -> DataRequest {
     Form::Protobuf(Family::V1).decode(Bytes::copy_from_slice(payload)).unwrap()
 }
 
-/// A response to a request: the same with an `exec_endpoint` that tells.
+/// A response to a request: the same message with `words` as its `exec_endpoint`.
 fn reply_to(request: &[u8], words: &str) -> Vec<u8> {
     let mut message = decode(request);
     message.header.exec_endpoint = Some(words.into());
@@ -108,8 +108,8 @@ where
     .await
 }
 
-/// What comes of one request when the gateway reads it and then says `said`; it stays for a while,
-/// or else hangs up.
+/// The outcome of one request if the gateway reads it and then sends `said`; then it either stays for a while
+/// or hangs up.
 async fn outcome(said: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static, stays: bool) -> String {
     let port = gateway(move |mut connection| {
         let said = said.clone();
@@ -131,7 +131,7 @@ async fn outcome(said: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + 'static, stays
     told.replace(&format!("ws://127.0.0.1:{port}"), "TARGET")
 }
 
-/// One connection of the golden files: what the client sent, and what the server did afterwards.
+/// One connection of the golden files: what the client sent, and how the server responded.
 struct Golden {
     requests: Vec<Vec<u8>>,
     /// Opcodes and payloads.
@@ -181,8 +181,8 @@ fn golden(folder: &str) -> Vec<(String, Golden)> {
     cases
 }
 
-/// Replays a connection: sends its requests at once, and gives the gateway's answers with our ids in
-/// the place of theirs. What the gateway saw, and what came of each request.
+/// Replays a connection: sends its requests at the same time, and sends the gateway's responses with our ids in
+/// place of theirs. Returns what the gateway received, and the outcome of each request.
 async fn replay(family: Family, golden: Golden) -> (Vec<DataRequest>, Vec<Result<Reply, Failure>>) {
     let form = Form::Protobuf(family);
     let requests: Vec<DataRequest> =
@@ -244,7 +244,7 @@ async fn real_frames_have_their_meaning() {
                 assert_eq!(saw.header.request_id.len(), 32);
                 expected.header.request_id = saw.header.request_id.clone();
                 if expected.parameters.is_empty() {
-                    // As Jina's client does; these were sent by another.
+                    // These were sent by another client than Jina's, which sets the parameters.
                     expected.parameters = saw.parameters.clone();
                 }
             }
@@ -353,7 +353,7 @@ async fn requests_are_spread_over_the_connections() {
 
 #[tokio::test]
 async fn a_large_request_and_its_reply_pass_a_server_that_reads_nothing_in_between() {
-    // Neither fits into the buffers of the sockets: the server writes before it has read all.
+    // Neither fits into the socket buffers: the server writes before it has read everything.
     let document = Document { blob: Some(vec![1; 20_000_000].into()), ..Document::default() };
     let request = DataRequest {
         header: Header { exec_endpoint: Some("/".into()), ..Header::default() },
@@ -433,7 +433,7 @@ async fn a_connection_that_ended_is_opened_again() {
     let session = open(config(port)).await;
     for _ in 0..5 {
         ask(&session).await.unwrap();
-        // The end of the connection is seen as soon as the task that reads it runs.
+        // The end of the connection is noticed as soon as the task that reads from it runs.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -448,7 +448,7 @@ async fn a_request_that_nobody_has_seen_goes_to_the_next_connection() {
         let hung_up = hung_up.clone();
         async move {
             if is_first {
-                // What it has not read blocks all that comes behind.
+                // Data that it has not read blocks everything behind it.
                 connection.read_u8().await.unwrap();
                 hung_up.lock().await.take().unwrap().await.unwrap();
                 return;
@@ -512,7 +512,7 @@ async fn a_reply_over_the_limit_fails_alone() {
         let (_, first) = read_frame(&mut connection).await.unwrap();
         let (_, second) = read_frame(&mut connection).await.unwrap();
         let mut long = reply_to(&first, "/");
-        // An unknown field: whoever does not know it passes over it.
+        // An unknown field, which parsers skip.
         long.extend([0x9a, 6, 0x90, 0x4e]);
         long.extend([0; 10_000]);
         let replies = [frame(BINARY, &long), frame(BINARY, &reply_to(&second, "/"))];
@@ -554,7 +554,7 @@ async fn a_frame_too_long_to_be_passed_over_ends_its_connection_and_the_next_req
     let session = open(settings).await;
     let first = ask(&session).await.unwrap_err().error;
     assert!(matches!(first, CallError::TooLarge { limit: 10_000 }), "{first}");
-    // The end of the connection may come to us after the answer to the first.
+    // The end of the connection may reach us after the response to the first request.
     let second = ask(&session).await;
     assert!(second.is_ok() || ask(&session).await.is_ok());
     assert_eq!(connections.load(Ordering::Relaxed), 2);
@@ -577,8 +577,8 @@ async fn a_gateway_that_was_killed_after_it_answered_is_not_said_to_be_unable_to
 #[tokio::test]
 async fn whatever_a_gateway_does_has_a_name() {
     type Said = fn(&[u8]) -> Vec<u8>;
-    let lost = "lost: connection to TARGET lost: the server closed it without a close frame (1006), \
-                as gateways do on a request that they cannot read (another family, a bad \
+    let lost = "lost: connection to TARGET lost: the server closed it without a close frame \
+                (1006), as gateways do when they cannot read a request (another family, a bad \
                 `target_executor`)";
     let not_jina = "protocol: TARGET does not speak Jina over WebSocket: it sent ";
     let nobody = "timeout: no reply within 200ms";
@@ -618,16 +618,16 @@ async fn whatever_a_gateway_does_has_a_name() {
         (
             |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
             true,
-            "a frame of an extension that was not agreed on",
+            "a frame of an extension that was not negotiated",
         ),
         (
             |_| vec![0x82, 0x85, 0, 0, 0, 0, 1, 2, 3, 4, 5],
             true,
-            "a masked frame, as only clients send",
+            "a masked frame, which only clients may send",
         ),
-        (|_| frame(0, b"rest"), true, "the rest of a message that never began"),
-        (|_| vec![0x09, 0], true, "a control frame that is too long, or in parts"),
-        // No id at the beginning of what is too long: it may be anyone's.
+        (|_| frame(0, b"rest"), true, "a continuation frame without a message"),
+        (|_| vec![0x09, 0], true, "a control frame that is too long or fragmented"),
+        // An oversized frame that does not start with an id may belong to any request.
         (
             |_| frame(BINARY, &[0x82; 10_001]),
             true,
@@ -691,9 +691,11 @@ async fn what_refuses_the_handshake_is_named() {
     let protocol = "protocol: TARGET does not speak WebSocket: ";
     let hung_up = format!("{protocol}the server closed it");
     let nothing =
-        format!("{hung_up} before it answered anything; a port that wants TLS does so too");
-    let status = |words: &str| format!("{protocol}it answers the handshake with status {words}");
-    let unproven = format!("{protocol}its answer to the handshake proves nothing");
+        format!("{hung_up} before it sent a response; a port that requires TLS does this too");
+    let status =
+        |words: &str| format!("{protocol}it responds to the handshake with status {words}");
+    let unproven =
+        format!("{protocol}its handshake response lacks the right `sec-websocket-accept`");
     let accepts = |header: &str| {
         format!("HTTP/1.1 101 S\r\nsec-websocket-accept: KEY\r\n{header}\r\n\r\n").into_bytes()
     };
@@ -718,7 +720,7 @@ async fn what_refuses_the_handshake_is_named() {
         (b"HTTP/1.1 101 S\r\nsec-websocket-accept: x\r\n\r\n".into(), unproven),
         (
             accepts("sec-websocket-extensions: permessage-deflate"),
-            format!("{protocol}it uses an extension that was not asked for"),
+            format!("{protocol}it uses an extension that was not requested"),
         ),
         (
             accepts("sec-websocket-protocol: json"),
@@ -729,7 +731,7 @@ async fn what_refuses_the_handshake_is_named() {
         let port = listen(move |mut connection| {
             let said = said.clone();
             async move {
-                // Questions about what else the port may speak follow a failure.
+                // After a failure the client asks which other protocol the port may speak.
                 let Some(seen) = read_request(&mut connection).await else { return };
                 let key = seen.header("sec-websocket-key").unwrap_or_default();
                 let said = String::from_utf8_lossy(&said)

@@ -1,4 +1,4 @@
-//! What sets slow requests apart is found, and nothing else.
+//! The factors of slow requests are found, and no others.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ scenarios:
     assert!(html.contains("Why is it slow?") && html.contains("<th scope=\"row\">lang=de</th>"));
 }
 
-/// Passes bytes on, but of the connection number 1 what comes back only every so often.
+/// Passes bytes on, but delays the responses on the first connection.
 async fn stalling(target: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -127,7 +127,7 @@ scenarios:
     }
 }
 
-/// Requests of which one in five is slow, by its tag.
+/// Requests of which one in five is slow, depending on its tag.
 const COSTLY: &str = "
     documents: {text: {words: 1..40}, tags: {lang: \"${{ choice(['de', 'en', 'fr', 'it', 'es']) }}\"}}
     request_size: 1
@@ -148,7 +148,7 @@ fn a_run_that_was_killed_says_what_was_slow_and_what_its_flow_told() {
     let running = crate::run::Running::start(&mut place.command(&["--out", "out", "-q"]));
     let begun = std::time::Instant::now();
     let journal = place.path("out/journal.jsonl");
-    // The sample has to be large enough to say anything.
+    // The sample must be large enough for findings.
     while std::fs::metadata(&journal).map_or(0, |file| file.len()) < 1_000_000 {
         assert!(begun.elapsed() < Duration::from_secs(55), "so much is told");
         std::thread::sleep(Duration::from_millis(200));
@@ -185,7 +185,7 @@ fn parts_that_are_merged_say_what_was_slow() {
     let scenario = &place.report()["scenarios"][0];
     let why = &scenario["why"];
     assert_eq!(first(why), ("value".into(), "lang=de".into()));
-    // Each part samples 2000 of its 3000, as two workers do. Those that were given up never ended.
+    // Each part samples 2000 of its 3000 requests, like two workers. Abandoned requests never ended.
     let count = |name: &str| scenario["requests"][name].as_u64().expect("a number");
     let ended = count("sent") - count("abandoned");
     assert_eq!(why["of"].as_u64(), Some(ended), "{scenario}");

@@ -1,21 +1,21 @@
-//! How much requests depend on one another: the variance of sums over blocks of time.
+//! How strongly requests depend on one another: the variance of sums over blocks of time.
 
-/// How much sums over blocks vary, for blocks of one, two, four … of those that were added: the
-/// longer a queue remembers, the longer a block must be to tell.
+/// How much sums over blocks vary, for groups of one, two, four … of the added blocks: the longer a
+/// queue remembers, the longer the blocks must be to show it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dispersion {
-    /// Bounded by the logarithm of the number of blocks.
+    /// Their number grows with the logarithm of the number of blocks.
     scales: Vec<Scale>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Scale {
-    /// A block that waits for another to be joined with.
+    /// A block that waits for another one to be merged with.
     half: Option<(f64, f64)>,
     last: Option<(f64, f64)>,
     blocks: f64,
     requests: f64,
-    /// Sums over blocks of k², k·m, m², and of the same with the block before.
+    /// Sums of k², k·m and m² over blocks, and of the same products with the previous block.
     kk: f64,
     km: f64,
     mm: f64,
@@ -24,11 +24,11 @@ struct Scale {
     mm_lag: f64,
 }
 
-/// Blocks of a length below which their variance says little.
+/// Fewest blocks of a length whose variance is meaningful.
 const BATCHES_MIN: f64 = 8.0;
 
 impl Dispersion {
-    /// Adds a block in which a sum of `k` came of `m` requests.
+    /// Adds a block with `m` requests that sum to `k`.
     pub(super) fn add(&mut self, k: f64, m: f64) {
         let (mut k, mut m) = (k, m);
         for depth in 0.. {
@@ -47,8 +47,8 @@ impl Dispersion {
         }
     }
 
-    /// The variance of such sums over that of as many independent requests of this mean and
-    /// variance; at least 1.
+    /// The variance of such sums divided by that of the same number of independent requests with
+    /// this mean and variance; at least 1.
     pub(super) fn factor(&self, mean: f64, variance: f64) -> f64 {
         let scales = self.scales.iter().filter(|scale| scale.blocks >= BATCHES_MIN);
         scales.map(|scale| scale.factor(mean, variance)).fold(1.0, f64::max)
@@ -77,8 +77,8 @@ impl Scale {
         let lagged = self.kk_lag - mean * self.km_lag + mean * mean * self.mm_lag;
         let n = self.blocks;
         let own = squares / (self.requests * variance) * n / (n - 1.0);
-        // What blocks of this length do not see of a longer memory shows in their correlation,
-        // which short series underestimate. A tenth of it may be chance.
+        // A memory longer than these blocks shows in their correlation, which short series
+        // underestimate. A tenth of it may be chance.
         let correlation = lagged / squares * n / (n - 1.0);
         let correlation = correlation + (1.0 + 3.0 * correlation) / n - 1.0 / n.sqrt();
         let correlation = correlation.clamp(0.0, 0.95);

@@ -1,10 +1,10 @@
-//! One trial, decided as early as its samples allow.
+//! Decides one trial as early as its samples allow.
 //!
-//! An objective is a share of requests that may exceed a limit: `p99 < 100ms` allows one in a hundred
-//! to take 100 ms or longer, `error_rate < 1%` one in a hundred to fail. Whether the true share lies
-//! below it is tested by a mixture of likelihood ratios, which is a test martingale: the chance that
-//! it ever exceeds 1/α when it should not is at most α, however often one looks (Ville's
-//! inequality). So a trial may end as soon as it does, and a trial that is not decided goes on.
+//! An objective is a share of requests that may exceed a limit: `p99 < 100ms` allows one in a hundred to take 100 ms
+//! or longer, `error_rate < 1%` one in a hundred to fail. Whether the true share lies below it is tested by a mixture
+//! of likelihood ratios, which is a test martingale: under the null hypothesis, the probability that it ever exceeds
+//! 1/α is at most α, no matter how often one looks (Ville's inequality). So a trial may end as soon as it does, and
+//! an undecided trial goes on.
 //!
 //! Requests in a queue are not independent: one slow request makes those behind it slow. Counts are
 //! therefore divided by how much more their sums vary, over blocks of time from short to long, than
@@ -21,7 +21,7 @@ use sample::Sample;
 /// A limit of an objective: the share of requests that may exceed it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
-    /// From 0 to below 1.
+    /// At least 0, below 1.
     pub allowed: f64,
     /// Which requests exceed it.
     pub over: Over,
@@ -34,12 +34,12 @@ pub enum Over {
     Slow(Duration),
     /// It fails.
     Failed,
-    /// An assertion does not hold for its response.
+    /// Its response fails an assertion.
     Wrong,
 }
 
 impl Limit {
-    /// The response time that it limits, if it does.
+    /// The response time that it limits, if any.
     pub fn time(&self) -> Option<Duration> {
         match self.over {
             Over::Slow(time) => Some(time),
@@ -48,65 +48,65 @@ impl Limit {
     }
 }
 
-/// What happened in a stretch of a trial.
+/// What happened in a short interval of a trial.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
-    /// How long it was.
+    /// Its length.
     pub seconds: f64,
     /// Requests that ended in it or were dropped.
     pub requests: f64,
-    /// For each limit of the objective, those of them that exceeded it.
+    /// For each limit of the objective, the number of those requests that exceeded it.
     pub over: Vec<f64>,
-    /// Their response times added up, in seconds, and the squares of them.
+    /// Sum of their response times in seconds.
     pub sum_s: f64,
-    /// See `sum_s`.
+    /// Sum of the squares of their response times, in s².
     pub squares_s2: f64,
-    /// Requests in flight, the mean over the block.
+    /// Mean number of requests in flight over the block.
     pub in_flight: f64,
 }
 
 /// How a trial is decided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// The chance to be wrong that each of the two decisions may have.
+    /// Probability of error allowed for each of the two decisions.
     pub alpha: f64,
-    /// What is seen before this many seconds cannot let it pass: a queue needs time to fill.
+    /// Samples before this many seconds cannot make it pass: a queue needs time to fill.
     pub settle_s: f64,
-    /// Nor what is seen before this many seconds, unless response times are far below every limit: near
-    /// saturation a queue may be short for longer than one would think.
+    /// It cannot pass before this many seconds either, unless response times are far below every limit: near
+    /// saturation, a queue may stay short for surprisingly long.
     pub patience_s: f64,
-    /// Blocks that are needed to let it pass: with fewer, nobody knows how dependent requests are.
+    /// Fewest blocks to pass: with fewer, it is not known how strongly requests depend on one another.
     pub blocks_min: usize,
-    /// Whether an undecided trial may end before its budget when the rest would not decide it.
+    /// Whether an undecided trial may end before its budget if the rest would not decide it.
     pub may_give_up: bool,
 }
 
-/// What is known of a trial.
+/// The state of the decision on a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The objective holds.
+    /// The objective is met.
     Pass,
-    /// It does not.
+    /// The objective is not met.
     Fail,
-    /// It cannot be told yet.
+    /// Undecided so far.
     Open,
 }
 
-/// How much a trial says, and which way.
+/// How strong the evidence of a trial is, and in which direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// The share of requests over the limit in terms of what is allowed, for the limit that is
-    /// nearest to failing: below 1 it holds.
+    /// The share of requests over the limit relative to the allowed share, for the limit that is closest to failing:
+    /// below 1 the limit is met.
     pub excess: f64,
     /// How many independent requests the sample is worth.
     pub independent: f64,
-    /// How many times more a sum of requests varies than one of independent ones.
+    /// How much more a sum of requests varies than one of independent requests, as a factor.
     pub design_effect: f64,
-    /// ln of the odds against the hypothesis that the objective does not hold.
+    /// ln of the odds against the hypothesis that the objective is not met.
     pub for_pass: f64,
-    /// ln of the odds against the hypothesis that it holds.
+    /// ln of the odds against the hypothesis that it is met.
     pub for_fail: f64,
-    /// Whether requests in flight still grew.
+    /// Whether requests in flight were still growing.
     pub growing: bool,
 }
 
@@ -115,28 +115,28 @@ pub struct Evidence {
 pub struct Judge {
     rule: Rule,
     elapsed_s: f64,
-    /// Blocks until the queue has filled, which can speak against a load only.
+    /// Blocks before the queue has filled, which can only count against a load.
     early: Sample,
     sample: Sample,
 }
 
 impl Judge {
-    /// A judge of these limits.
+    /// A judge for these limits.
     pub fn new(limits: &[Limit], rule: Rule) -> Judge {
         let sample = Sample::new(limits);
         Judge { rule, elapsed_s: 0.0, early: sample.clone(), sample }
     }
 
-    /// Takes in a block.
+    /// Adds a block.
     pub fn add(&mut self, block: &Block) {
         let early = self.elapsed_s < self.rule.settle_s;
         self.elapsed_s += block.seconds;
         if early { &mut self.early } else { &mut self.sample }.add(block);
     }
 
-    /// What is known by now.
+    /// The decision so far.
     pub fn decision(&self) -> Decision {
-        // Two samples and each limit are looked at: none may take more than its part of the error.
+        // Two samples and every limit are tested: each may use only its part of the error probability.
         let tests = 2.0 * self.sample.limits.len().max(1) as f64;
         let against = (tests / self.rule.alpha).ln();
         let fails =
@@ -144,14 +144,14 @@ impl Judge {
         if fails(&self.early) || fails(&self.sample) {
             return Decision::Fail;
         }
-        // All limits must hold, so each is tested at the full level.
+        // All limits must be met, so each is tested at the full level.
         let patient = self.elapsed_s >= self.rule.patience_s || self.sample.is_far_below();
         let certain =
             self.is_settled() && patient && self.sample.in_favour() >= -self.rule.alpha.ln();
         if certain && !self.sample.trend.grows() { Decision::Pass } else { Decision::Open }
     }
 
-    /// What is known at the end of the budget: a queue that still grows is a failure.
+    /// The decision at the end of the budget: a queue that is still growing is a failure.
     pub fn last_decision(&self) -> Decision {
         match self.decision() {
             Decision::Open if self.sample.trend.grows() => Decision::Fail,
@@ -159,19 +159,19 @@ impl Judge {
         }
     }
 
-    /// Whether what is left of the budget will hardly decide it: going on as it did, it would end
-    /// with less than half the evidence that is needed.
+    /// Whether the rest of the budget is unlikely to decide it: at the current rate, it would end with less than half
+    /// the evidence needed.
     pub fn is_futile(&self, budget_s: f64) -> bool {
         let measured = self.elapsed_s - self.rule.settle_s;
         let left = budget_s - self.elapsed_s;
         if !self.rule.may_give_up || !self.is_settled() || left <= 0.0 {
             return false;
         }
-        // Early on, chance says more than the load.
+        // Early on, chance outweighs the load.
         if measured < 0.2 * (budget_s - self.rule.settle_s) {
             return false;
         }
-        // Far from the limit evidence comes quickly, once there are requests.
+        // Far from the limit, evidence accumulates quickly once there are requests.
         if self.sample.excess() < 0.5 {
             return false;
         }
@@ -179,12 +179,12 @@ impl Judge {
         best.max(0.0) * (1.0 + left / measured) < -self.rule.alpha.ln() / 2.0
     }
 
-    /// Whether there are blocks enough to let it pass, so that it is known how dependent requests are.
+    /// Whether there are enough blocks to pass, so that the dependence between requests is known.
     pub(crate) fn is_settled(&self) -> bool {
         self.sample.blocks >= self.rule.blocks_min
     }
 
-    /// How much it says.
+    /// The evidence so far.
     pub fn evidence(&self) -> Evidence {
         let sample = match self.sample.requests {
             0.0 => &self.early,
@@ -201,7 +201,7 @@ impl Judge {
         }
     }
 
-    /// Requests without any over the limit that let a trial pass, when they are independent.
+    /// Number of independent requests without any over the limit that make a trial pass.
     pub(crate) fn requests_needed(allowed: f64, alpha: f64) -> f64 {
         if allowed <= 0.0 { 1.0 } else { sample::requests_needed(allowed, alpha) }
     }
@@ -223,7 +223,7 @@ mod tests {
         Rule { alpha: 0.05, settle_s: 0.0, patience_s: 0.0, blocks_min: 8, may_give_up: false }
     }
 
-    /// Blocks of 50 requests of which each exceeds the limit with this chance.
+    /// Blocks of 50 requests, each of which exceeds the limit with this probability.
     fn independent(share: f64, key: Key) -> impl Iterator<Item = Block> {
         let mut rng = key.rng();
         std::iter::repeat_with(move || {
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_wrong_decision_is_as_rare_as_it_says_however_often_one_looks() {
-        // Exactly at the limit neither decision is right, so either is an error.
+        // Exactly at the limit, neither decision is right, so either is an error.
         let wrong = |seed| {
             let blocks = independent(0.01, Key::new(3).index(seed));
             decide(blocks, rule(), 400).0
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn times_in_a_narrow_band_far_below_the_limit_may_hang_together() {
-        // As above, but slow blocks take 12 ms instead of 10: nothing is near 250.
+        // As above, but slow blocks take 12 ms instead of 10, far below the limit of 250.
         let mut judge = Judge::new(&[limit(0.01)], rule());
         for index in 0..20 {
             let time = if index / 5 % 2 == 0 { 0.012 } else { 0.010 };
@@ -346,7 +346,7 @@ mod tests {
         };
         let failed = Limit { allowed: 0.01, over: Over::Failed };
         assert_eq!(judged(&[limit(0.05), failed]), Decision::Pass);
-        // Where no time is limited, nobody knows what full queues would look like.
+        // If no time is limited, it is not known what full queues would look like.
         assert_eq!(judged(&[failed]), Decision::Open);
         let near = Limit { allowed: 0.05, over: Over::Slow(Duration::from_millis(15)) };
         assert_eq!(judged(&[near, failed]), Decision::Open);

@@ -1,4 +1,4 @@
-//! What was seen of a trial, and how much it says for and against each limit.
+//! The samples of a trial, and the evidence for and against each limit.
 
 use std::time::Duration;
 
@@ -6,33 +6,32 @@ use super::dispersion::Dispersion;
 use super::trend::Trend;
 use super::{Block, Limit};
 
-/// Ratios of odds whose likelihoods are mixed, for and against. Coarse where much evidence comes
-/// quickly, fine near 1.
+/// Odds ratios whose likelihoods are mixed, for and against. Coarse where evidence accumulates quickly, fine near 1.
 const BELOW: [f64; 8] = [0.0, 0.15, 0.3, 0.5, 0.65, 0.77, 0.86, 0.93];
 const ABOVE: [f64; 10] = [1.07, 1.15, 1.3, 1.5, 2.0, 3.0, 6.0, 15.0, 50.0, 500.0];
 
-/// The weight of "nothing ever exceeds it": the usual case far below capacity.
+/// Prior weight of "nothing ever exceeds it": the usual case far below capacity.
 const WEIGHT_OF_NONE: f64 = 0.3;
 
-/// What was seen of a stretch of a trial.
+/// The observations of an interval of a trial.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) limits: Vec<Limit>,
     seconds: f64,
-    /// Blocks with requests in them.
+    /// Blocks that contain requests.
     pub(super) blocks: usize,
     pub(super) requests: f64,
-    /// Requests over each limit.
+    /// Number of requests over each limit.
     over: Vec<f64>,
     sum_s: f64,
     squares_s2: f64,
-    /// Of the requests over each limit.
+    /// For the requests over each limit.
     counts: Vec<Dispersion>,
-    /// Of the response times.
+    /// For response times.
     times: Dispersion,
-    /// Of requests in flight.
+    /// For requests in flight.
     pub(super) trend: Trend,
-    /// Of the mean response time, in seconds.
+    /// For the mean response time, in seconds.
     slowing: Trend,
 }
 
@@ -71,18 +70,17 @@ impl Sample {
         }
     }
 
-    /// Whether there is enough to let a trial fail. Slow requests come in clusters, and a single one
-    /// may be all there is in the first blocks; but where most requests are slow it is no cluster.
+    /// Whether there is enough data for the trial to fail. Slow requests come in clusters, and the first blocks may
+    /// contain just one; but if most requests are slow, it is not a cluster.
     pub(super) fn may_fail(&self, blocks_min: usize) -> bool {
         let most = self.over.iter().copied().fold(0.0, f64::max);
         self.blocks >= blocks_min || self.blocks >= 3 && most >= 20.0 && most > 0.5 * self.requests
     }
 
-    /// The share of requests over a limit in terms of what it allows, for the limit that is nearest
-    /// to failing.
+    /// The share of requests over a limit relative to the allowed share, for the limit that is closest to failing.
     pub(super) fn excess(&self) -> f64 {
         let shares = self.over.iter().zip(&self.limits).map(|(over, limit)| match limit.allowed {
-            // What must never happen is either held or broken beyond measure.
+            // A limit that allows none is either met or exceeded infinitely.
             0.0 => {
                 if *over > 0.0 {
                     f64::INFINITY
@@ -95,14 +93,14 @@ impl Sample {
         shares.fold(0.0, f64::max)
     }
 
-    /// How many times more a sum over these requests varies than one over independent ones, by the
-    /// limit of which most is so.
+    /// How much more a sum over these requests varies than one over independent requests, as a factor, for the limit
+    /// where it is largest.
     pub(super) fn design_effect(&self) -> f64 {
         (0..self.limits.len()).map(|index| self.effect(index)).fold(1.0, f64::max)
     }
 
-    /// The same for one of them. The response times tell of it even while no request exceeds the limit:
-    /// they show how long the queue remembers.
+    /// The same for one limit. Response times show it even while no request exceeds the limit: they reveal how long
+    /// the queue remembers.
     fn effect(&self, index: usize) -> f64 {
         if self.requests < 2.0 {
             return 1.0;
@@ -128,9 +126,9 @@ impl Sample {
         (mean, (self.squares_s2 / self.requests.max(1.0) - mean * mean).max(0.0))
     }
 
-    /// Whether more requests than a limit allows may take as long as a part of its time, by the mean and
-    /// the deviation of all: by Cantelli's inequality no more of them exceed a time by k standard
-    /// deviations than 1 in 1 + k².
+    /// Whether more requests than a limit allows could take a fraction `part` of its time, judged by the mean and
+    /// standard deviation of all: by Cantelli's inequality, at most 1 in 1 + k² of them exceeds the mean by k
+    /// standard deviations.
     fn reaches(&self, limit: Limit, part: f64) -> bool {
         let (mean_s, variance_s2) = self.moments();
         let most = (1.0 / limit.allowed - 1.0).sqrt();
@@ -139,17 +137,17 @@ impl Sample {
         limit.time().is_some_and(beyond)
     }
 
-    /// Whether response times do not even reach a part of what any limit allows.
+    /// Whether response times stay below a small fraction of every limit.
     pub(super) fn is_far_below(&self) -> bool {
         !self.limits.iter().any(|limit| self.reaches(*limit, FAR_BELOW))
     }
 
-    /// Whether response times have to do with a limit at all. Times in a narrow band far below it may
-    /// depend on one another for as long as they like. A Flow fails requests when its queues are
-    /// full: not while times stay far below what is limited.
+    /// Whether response times are relevant to a limit at all. Times in a narrow band far below it may be correlated
+    /// for arbitrarily long. A Flow fails requests when its queues are full, not while times stay far below the
+    /// limits.
     fn times_matter(&self, limit: Limit) -> bool {
         let (mean_s, variance_s2) = self.moments();
-        // Times that hardly differ say nothing of a queue.
+        // Times that hardly differ say nothing about a queue.
         if variance_s2.sqrt() <= 1e-3 * mean_s {
             return false;
         }
@@ -162,7 +160,7 @@ impl Sample {
         }
     }
 
-    /// ln of the evidence that every limit holds.
+    /// ln of the evidence that every limit is met.
     pub(super) fn in_favour(&self) -> f64 {
         let each = (0..self.limits.len()).map(|index| {
             let (over, allowed) = (self.over[index], self.limits[index].allowed);
@@ -181,7 +179,7 @@ impl Sample {
         each.fold(f64::INFINITY, f64::min)
     }
 
-    /// ln of the evidence that some limit does not hold.
+    /// ln of the evidence that some limit is not met.
     pub(super) fn against(&self) -> f64 {
         let each = (0..self.limits.len()).map(|index| {
             let (over, allowed) = (self.over[index], self.limits[index].allowed);
@@ -200,24 +198,24 @@ impl Sample {
     }
 }
 
-/// The part of a limit that is far below it.
+/// The fraction of a limit that counts as far below it.
 const FAR_BELOW: f64 = 0.25;
 
-/// By how many seconds a second response times may grow, and still be in balance: a load that is this
-/// much above capacity, as a share of it, lets them grow by that.
+/// How fast response times may grow in a balanced load, in seconds per second: they grow this fast if a load exceeds
+/// capacity by this share.
 const SLOWING_MAX: f64 = 0.002;
 
-/// The standard deviation of response times in terms of their mean below which they tell nothing of
-/// requests that fail, where no time is limited.
+/// The coefficient of variation of response times below which they say nothing about failing requests, if no time is
+/// limited.
 const SPREAD_MIN: f64 = 0.1;
 
-/// Requests without any over the limit that are evidence enough, when they are independent.
+/// Number of independent requests without any over the limit that are enough evidence.
 pub(super) fn requests_needed(allowed: f64, alpha: f64) -> f64 {
     (-(alpha * WEIGHT_OF_NONE).ln() / -(1.0 - allowed).ln()).ceil()
 }
 
-/// ln of the likelihood of `k` among `n` under a mixture of shares, each given by the ratio of its
-/// odds to those of `allowed`, against that under `allowed`.
+/// ln of the likelihood of `k` among `n` under a mixture of shares, each given by the ratio of its odds to those of
+/// `allowed`, relative to that under `allowed`.
 fn mixture(n: f64, k: f64, allowed: f64, ratios: impl Iterator<Item = (f64, f64)>) -> f64 {
     let odds = allowed / (1.0 - allowed);
     let logs: Vec<f64> = ratios

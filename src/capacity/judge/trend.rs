@@ -1,14 +1,14 @@
-//! Whether something grows with time.
+//! Whether a quantity grows with time.
 
 use std::collections::VecDeque;
 
-/// Its mean over time, coarser the longer it takes.
+/// The mean of a quantity over time, at a resolution that gets coarser with the length.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trend {
     /// Means over `width` blocks each; bounded by [`TREND_MAX`].
     means: VecDeque<f64>,
     width: usize,
-    /// The mean that is not complete yet: sum and blocks.
+    /// The incomplete last mean: sum and number of blocks.
     open: (f64, usize),
 }
 
@@ -30,7 +30,7 @@ impl Trend {
         }
     }
 
-    /// By how much the second half is above the first.
+    /// How far the second half is above the first.
     pub(super) fn rise(&self) -> f64 {
         let half = self.means.len() / 2;
         if half == 0 {
@@ -40,8 +40,8 @@ impl Trend {
         (sum(self.means.len() - half, self.means.len()) - sum(0, half)) / half as f64
     }
 
-    /// Whether it grew from third to third, by more than chance makes of it: a queue that fills
-    /// grows by the same amount in both, one that is in balance does not.
+    /// Whether it grew from third to third, by more than chance explains: a queue that fills grows
+    /// by the same amount in both, a stable one does not.
     pub(super) fn grows(&self) -> bool {
         let third = self.means.len() / 3;
         if third < 2 {

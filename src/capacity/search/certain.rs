@@ -1,23 +1,23 @@
-//! The two trials that must be certain: one that holds, one above it that fails.
+//! The two trials that must be certain: one that passes, and one above it that fails.
 
 use super::{Answer, Kind, Phase, Search, TRIES_MAX};
 use crate::capacity::judge::Decision;
 use crate::capacity::number::number;
 use crate::record::reason::{Code, Reason};
 
-/// The two certain levels are far apart beyond this power of the ratio that was asked for.
+/// The two certain levels are far apart if their ratio exceeds this power of the requested ratio.
 const MIDDLE_BEYOND: f64 = 1.2;
 
-/// Levels between the two that are tried then.
+/// How many levels between them are tried in that case.
 const MIDDLES_MAX: u32 = 2;
 
-/// A level at which the search tries to be certain that it holds.
+/// A level that the search tries to confirm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Attempt {
     pub(super) level: f64,
-    /// Levels that were tried before this one.
+    /// Number of levels tried before this one.
     pub(super) tries: u32,
-    /// Trials at this level that passed and failed.
+    /// Number of trials at this level that passed and failed.
     pub(super) passed: u32,
     pub(super) failed: u32,
 }
@@ -37,7 +37,7 @@ impl Search {
             Decision::Open => (),
         }
         let again = Phase::Confirm(Attempt { passed, failed, ..attempt });
-        // One failure may be noise; two are not, and after one it takes two to hold.
+        // One failure may be noise, two are not; after one failure, a level must pass twice.
         match (decision, passed, failed) {
             (Decision::Pass, _, 0) | (Decision::Pass, 2, 1) => {
                 if failed == 1 {
@@ -58,7 +58,7 @@ impl Search {
         }
     }
 
-    /// A level is certain to hold: one above it must fail.
+    /// A level is confirmed: now a higher one must fail.
     fn holds(&mut self, level: f64) {
         let settings = &self.settings;
         self.held = Some(level);
@@ -70,7 +70,7 @@ impl Search {
         };
     }
 
-    /// Tries a lower level, as this one is not certain to hold; `why` not.
+    /// Tries a lower level, because this one could not be confirmed, for the reason `why`.
     pub(super) fn step_down(&mut self, Attempt { level, tries, .. }: Attempt, why: Reason) {
         let settings = &self.settings;
         let step = self.away(tries);
@@ -95,7 +95,7 @@ impl Search {
                 self.fails = Some(level);
                 self.beyond();
             }
-            // The Flow holds more than it seemed to.
+            // The Flow sustains more than it seemed to.
             Decision::Pass => {
                 self.held = Some(level);
                 if level >= self.settings.high {
@@ -103,7 +103,7 @@ impl Search {
                 } else if tries + 1 >= TRIES_MAX {
                     self.beyond();
                 } else {
-                    // What failed above by mistake may be far away: go in ever larger steps.
+                    // The mistaken failure above may be far away, so the steps get larger.
                     let by = (1.0 + self.settings.precision).powi(1 << tries.min(3));
                     let level = self.above_by(level, by);
                     self.phase = Phase::Above { level, tries: tries + 1 };
@@ -117,8 +117,8 @@ impl Search {
         }
     }
 
-    /// A level above that could not be judged: the one that failed while looking for the edge is
-    /// farther away, and fails more clearly.
+    /// A higher level could not be judged: tries the one that failed while looking for the edge, which is farther
+    /// away and fails more clearly.
     pub(super) fn above_unjudged(&mut self, level: f64, tries: u32) {
         match self.boundary().1 {
             Some(hi) if hi > level && tries + 1 < TRIES_MAX => {
@@ -128,8 +128,8 @@ impl Search {
         }
     }
 
-    /// The factor by which to leave a level that is too near to the edge to tell, in ever larger steps:
-    /// an answer that is less precise but certain is worth more than none.
+    /// The factor by which to move away from a level that is too close to the edge to decide; the steps get larger:
+    /// an answer that is less precise but certain is better than none.
     fn away(&self, tries: u32) -> f64 {
         (1.0 + self.settings.precision).powf(0.5 * f64::from(1u32 << tries.min(4)))
     }
@@ -141,10 +141,10 @@ impl Search {
         next.min(self.settings.high)
     }
 
-    /// The edge is known: brings both sides of it together where they are far apart, and sees what
-    /// lies beyond it, where that is asked for.
+    /// The edge is known: narrows the gap between its two sides if they are far apart, and then tries overloads, if
+    /// requested.
     pub(super) fn beyond(&mut self) {
-        // A level between them that could not be told from the edge has left them that far apart.
+        // An undecidable level between them has left them that far apart.
         if let Some((held, fails)) = self.far_apart()
             && self.middles < MIDDLES_MAX
             && let Some(level) = self.between(held, self.untold_above(held).unwrap_or(fails))
@@ -159,7 +159,7 @@ impl Search {
         };
     }
 
-    /// What holds and what fails, where they lie further apart than was asked for.
+    /// The sustained level and the failing one, if they are further apart than requested.
     fn far_apart(&self) -> Option<(f64, f64)> {
         let (held, fails) = (self.held?, self.fails?);
         let adjacent = self.settings.clients && fails <= held + 1.0;
@@ -167,15 +167,16 @@ impl Search {
         (!adjacent && fails > asked).then_some((held, fails))
     }
 
-    /// At the end an answer that is less precise than was asked for says so.
+    /// At the end, adds a note if the answer is less precise than requested.
     pub(super) fn say_how_far_apart(&mut self) {
         if let (Phase::Done(Answer::Edge { .. }), Some((held, fails))) =
             (&self.phase, self.far_apart())
         {
             let (apart, asked) = (fails / held - 1.0, self.settings.precision);
             let text = format!(
-                "what holds and what fails lie {} % apart instead of {} %: loads between them \
-                 were inconclusive in the time a trial has; a longer `trial` brings them closer",
+                "the sustained and the failing load are {} % apart instead of {} %: loads \
+                 between them were inconclusive within the trial budget; use a longer `trial` to \
+                 bring them closer",
                 number(apart * 100.0),
                 number(asked * 100.0)
             );
@@ -183,7 +184,7 @@ impl Search {
         }
     }
 
-    /// The lowest level above this one that a certain trial could not tell from the edge.
+    /// The lowest level above this one that a certain trial could not decide.
     fn untold_above(&self, held: f64) -> Option<f64> {
         let open = self.tried.iter().filter(|tried| {
             matches!(tried.trial.kind, Kind::Confirm | Kind::Retest | Kind::Above)
@@ -196,7 +197,7 @@ impl Search {
         match decision {
             Decision::Pass => self.held = Some(level),
             Decision::Fail => self.fails = Some(level),
-            // It is as near to the edge as such trials can tell.
+            // It is as close to the edge as such trials can decide.
             Decision::Open => self.middles = MIDDLES_MAX,
         }
         self.beyond();

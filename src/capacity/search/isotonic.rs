@@ -1,20 +1,20 @@
-//! Where the edge is, by trials that may contradict one another.
+//! Estimates the edge from trials that may contradict one another.
 //!
-//! The excess over what is allowed can only rise with the load, so the rising line that is nearest to
-//! all trials decides (isotonic regression, by pooling adjacent violators).
+//! The excess over the allowed share can only rise with the load, so the rising line closest to all trials decides
+//! (isotonic regression, by pooling adjacent violators).
 
 use super::Tried;
 use crate::capacity::judge::Decision;
 
-/// A level and what the rising line says of it.
+/// A level and the value of the rising line there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
     pub(super) level: f64,
-    /// ln of the excess over what is allowed.
+    /// ln of the excess over the allowed share.
     log: f64,
 }
 
-/// Trials at neighbouring levels that only together rise.
+/// Neighbouring levels that are pooled so that the line rises.
 struct Pool {
     lowest: f64,
     highest: f64,
@@ -28,7 +28,7 @@ impl Pool {
     }
 }
 
-/// The highest level that seems to hold and the lowest above it that does not.
+/// The highest level that seems to pass, and the lowest above it that does not.
 pub(super) fn boundary(tried: &[Tried]) -> (Option<Point>, Option<Point>) {
     let mut levels: Vec<Pool> = Vec::new();
     for Tried { trial, result } in tried {
@@ -36,7 +36,7 @@ pub(super) fn boundary(tried: &[Tried]) -> (Option<Point>, Option<Point>) {
             continue;
         }
         let evidence = result.evidence;
-        // Beyond this there is nothing more to learn from how far it is.
+        // Beyond this range, the distance adds no information.
         let mut log = evidence.excess.clamp(0.1, 10.0).ln();
         match result.decision {
             Some(Decision::Pass) => log = log.min(-0.01),
@@ -49,7 +49,7 @@ pub(super) fn boundary(tried: &[Tried]) -> (Option<Point>, Option<Point>) {
     levels.sort_by(|a, b| a.lowest.total_cmp(&b.lowest));
     let mut pools: Vec<Pool> = Vec::new();
     for mut pool in levels {
-        // Trials at the same level are one, whatever they say.
+        // Trials at the same level are pooled, whatever their results.
         let joins = |before: &Pool, pool: &Pool| {
             before.highest == pool.lowest || before.log() >= pool.log()
         };
@@ -71,7 +71,7 @@ pub(super) fn boundary(tried: &[Tried]) -> (Option<Point>, Option<Point>) {
     )
 }
 
-/// Where the excess is exactly what is allowed, between a level that holds and one that does not.
+/// Where the excess equals the allowed share, between a level that passes and one that does not.
 pub(super) fn crossing(holds: Point, fails: Point) -> f64 {
     let share = match fails.log - holds.log {
         rise if rise > 0.0 => (-holds.log / rise).clamp(0.0, 1.0),

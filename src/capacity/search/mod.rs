@@ -1,14 +1,13 @@
-//! The search for the highest load at which an objective holds: which trial comes next, what its
-//! result means, and what is known of the edge.
+//! The search for the highest load that meets an objective: which trial comes next, what its result means, and what
+//! is known about the edge.
 //!
-//! From a load that passes the search doubles until one fails, then halves the ratio between the two
-//! until it is as small as half the precision asked for. These trials are decided early and may be
-//! wrong now and then. Certain are the two at the end: a long one a little below the edge, which has
-//! to pass, and one a little above it, which has to fail; where one of them surprises, the search
-//! moves on. Levels are requests a second, or clients.
+//! From a load that passes, the search doubles until one fails, then bisects the ratio between the two until it is
+//! half the requested precision. These trials are decided early and may occasionally be wrong. The two at the end are
+//! certain: a long one slightly below the edge, which has to pass, and one slightly above it, which has to fail; if
+//! the result of one is unexpected, the search moves on. Levels are requests per second, or clients.
 //!
-//! A trial in which the fault is ours is made again after a pause, and where that does not help the
-//! search goes on with what can be judged: the answer is wider then, or has no upper end.
+//! A trial that is invalid because of the load generator is repeated after a pause. If that does not help, the search
+//! continues with what can be judged: the answer then has a wider range, or no upper end.
 
 mod certain;
 mod isotonic;
@@ -28,20 +27,20 @@ pub struct Search {
     settings: Settings,
     tried: Vec<Tried>,
     phase: Phase,
-    /// Trials that come before that of the stage.
+    /// Number of cool-down trials to run before the next trial of the phase.
     cool_downs: u32,
-    /// How long the next of them takes at least, in seconds.
+    /// Minimum length of the next of them, in seconds.
     pause_s: f64,
     /// How often in a row a trial could not be judged.
     invalid: u32,
     /// How often the lowest level was tried again because the Flow was still getting faster.
     warming: u32,
-    /// Levels that could not be judged however often they were tried; bounded by the trials.
+    /// Levels that could not be judged despite repeated trials; bounded by the number of trials.
     unjudged: Vec<f64>,
     /// Certain answers so far.
     held: Option<f64>,
     fails: Option<f64>,
-    /// Trials between the two when they were far apart.
+    /// Number of trials between the two when they were far apart.
     middles: u32,
     notes: Vec<Reason>,
 }
@@ -50,56 +49,56 @@ pub struct Search {
 enum Phase {
     /// Looking for the edge at this level.
     Seek { level: f64, kind: Kind },
-    /// Making certain that a level holds.
+    /// Confirming that a level passes.
     Confirm(Attempt),
-    /// Making certain that this level fails.
+    /// Confirming that this level fails.
     Above { level: f64, tries: u32 },
-    /// Bringing the level that holds and the one that fails closer together by this one.
+    /// Narrowing the gap between the passing and the failing level with this one.
     Middle { level: f64 },
-    /// So many of [`OVERLOADS`] are done.
+    /// This many of [`OVERLOADS`] are done.
     Overload { done: usize },
-    /// Over.
+    /// The search is over.
     Done(Answer),
 }
 
-/// Loads beyond the edge that are tried, in terms of what holds.
+/// Overloads to try, relative to the sustained load.
 pub(crate) const OVERLOADS: [f64; 3] = [1.2, 1.5, 2.0];
 
-/// After the worst overload the load goes down to this share of what holds.
+/// After the worst overload, the load drops to this share of the sustained load.
 const RECOVER_AT: f64 = 0.5;
 
-/// How long it is watched then, in budgets: half a budget of twice the load takes a queue a whole one
-/// to work off, and then it has to be seen to be calm.
+/// How long recovery is watched, in budgets: after half a budget of twice the load, a queue needs a whole one to
+/// drain, and then it has to be observed to be calm.
 const RECOVER_BUDGETS: f64 = 1.5;
 
-/// Trials of one search: far more than any needs, so that one that cannot find an end has one.
+/// Maximum number of trials of one search: far more than any search needs, so that every search ends.
 const TRIALS_MAX: usize = 80;
 
-/// Levels at which the two certain trials may be tried before the search takes what it has.
+/// Maximum number of levels tried for each of the two certain trials.
 const TRIES_MAX: u32 = 6;
 
-/// How often a trial is made that turns out not to be valid, with ever longer pauses between: what
-/// disturbs a machine for longer than that is there to stay.
+/// How often an invalid trial is repeated, after increasingly long pauses: a disturbance that lasts longer will not
+/// go away.
 const INVALID_MAX: u32 = 4;
 
-/// The first of these pauses, in seconds; each is twice as long as the one before.
+/// The first of these pauses, in seconds; each is twice as long as the previous one.
 const PAUSE_S: f64 = 2.0;
 
 /// How often a Flow that is still getting faster is given more time at the lowest level.
 const WARMING_MAX: u32 = 6;
 
-/// The least part of its budget that a trial which looks for the edge has.
+/// Smallest share of its budget that a trial which looks for the edge gets.
 const PATIENCE_MIN: f64 = 0.05;
 
-/// The chance of an error of a trial that looks for the edge.
+/// Error probability of a trial that looks for the edge.
 const SEEK_ALPHA: f64 = 0.05;
 
-/// Blocks that a trial needs to pass.
+/// Fewest blocks for a trial to pass.
 const BLOCKS_MIN: usize = 8;
 const BLOCKS_CONFIRM: usize = 16;
 
 impl Search {
-    /// A search that has tried nothing.
+    /// A new search without trials.
     pub fn new(settings: Settings) -> Search {
         let level = if settings.clients { settings.low.ceil() } else { settings.low };
         Search {
@@ -118,22 +117,22 @@ impl Search {
         }
     }
 
-    /// What it was asked for.
+    /// The settings of the search.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The trials so far, in their order.
+    /// The trials so far, in order.
     pub fn tried(&self) -> &[Tried] {
         &self.tried
     }
 
-    /// What was surprising.
+    /// Unexpected observations.
     pub fn notes(&self) -> &[Reason] {
         &self.notes
     }
 
-    /// The next trial; `None` when the answer is there.
+    /// The next trial; `None` once there is an answer.
     pub fn next(&self) -> Option<Trial> {
         let settings = &self.settings;
         let budget_s = settings.trial_s;
@@ -156,8 +155,8 @@ impl Search {
             may_give_up: true,
         };
         let certain = |kind: Kind, level: f64, tries: u32| {
-            // Several levels may be tried until one is certain: together they may be wrong as rarely
-            // as one should be.
+            // Several levels may be tried until one is certain: together, they may be wrong as rarely as a single one
+            // should be.
             let alpha = (1.0 - settings.confidence) / f64::from((tries + 1) * (tries + 2));
             let budget_s = settings.trial_at(level) * Settings::CONFIRM;
             let rule = rule(alpha, settings.precision / 2.0, budget_s, BLOCKS_CONFIRM);
@@ -187,7 +186,7 @@ impl Search {
             Phase::Overload { done } => {
                 let factor = *OVERLOADS.get(*done)?;
                 let held = self.held?;
-                // A Flow with many clients too many has no backlog to recover from.
+                // With a closed load, a Flow has no backlog to recover from.
                 let last = done + 1 == OVERLOADS.len() && !settings.clients;
                 Trial {
                     kind: Kind::Overload,
@@ -203,7 +202,7 @@ impl Search {
         })
     }
 
-    /// Takes in what came of the trial that [`Search::next`] gave.
+    /// Takes in the result of the trial that [`Search::next`] returned.
     pub fn learn(&mut self, result: TrialResult) {
         let Some(trial) = self.next() else { return };
         let (kind, level) = (trial.kind, trial.level);
@@ -212,11 +211,11 @@ impl Search {
             return self.end(Reason::plain(Code::Interrupted, "the search was interrupted"));
         }
         if self.tried.len() >= TRIALS_MAX {
-            let text = format!("no clear edge after {TRIALS_MAX} trials");
+            let text = format!("no clear boundary after {TRIALS_MAX} trials");
             return self.end(Reason::of(Code::TrialsUsedUp, TRIALS_MAX as f64, text));
         }
         if kind == Kind::CoolDown {
-            // After some of them the search goes on: what is left then is not going away.
+            // After several cool-downs the search continues: what is left then is not going away.
             self.cool_downs = if result.backlog { self.cool_downs - 1 } else { 0 };
             self.pause_s = 0.0;
             return;
@@ -247,7 +246,7 @@ impl Search {
         self.say_how_far_apart();
     }
 
-    /// What is known of the edge by now.
+    /// What is known about the edge so far.
     pub fn edge(&self) -> Answer {
         if let Phase::Done(answer) = &self.phase {
             return answer.clone();
@@ -278,7 +277,7 @@ impl Search {
         self.phase = Phase::Done(answer);
     }
 
-    /// A fault of our own may pass. If it does not, the search goes on without this level.
+    /// A fault on our side may be temporary. If it is not, the search continues without this level.
     fn cannot_judge(&mut self, level: f64, reasons: &[Reason]) {
         self.invalid += 1;
         if self.invalid < INVALID_MAX {
@@ -292,7 +291,7 @@ impl Search {
         let said = Reason::of(Code::LevelInvalid, level, text);
         match self.phase.clone() {
             Phase::Seek { .. } => match self.boundary().0.filter(|lo| *lo < level) {
-                // What holds below is an answer, even if there is more that nobody can tell.
+                // The level that passes below is an answer, even if the levels above cannot be judged.
                 Some(lo) => self.phase = Phase::Confirm(Attempt::first(lo)),
                 None => return self.end(said),
             },
@@ -301,7 +300,7 @@ impl Search {
             Phase::Middle { level } => self.middle(level, Decision::Open),
             Phase::Overload { .. } | Phase::Done(_) => (),
         }
-        // An answer that cannot tell gives this reason already.
+        // An inconclusive answer already states this reason.
         if !matches!(self.phase, Phase::Done(Answer::Inconclusive { .. })) {
             self.notes.push(said);
         }
@@ -321,7 +320,7 @@ impl Search {
         let new = |level| Phase::Confirm(Attempt::first(level));
         self.phase = match (lo, hi) {
             (None, _) if kind == Kind::Bracket => {
-                // A first trial may fail for reasons that have nothing to do with the load.
+                // A first trial may fail for reasons unrelated to the load.
                 Phase::Seek { level, kind: Kind::Retest }
             }
             (None, _) if self.failed_at(level) => Phase::Done(Answer::FailsAtLow { level }),
@@ -340,7 +339,7 @@ impl Search {
         };
     }
 
-    /// Whether the last trial was faster than the one before it, of the same load.
+    /// Whether the last trial was faster than the previous one at the same load.
     fn is_warming(&self) -> bool {
         let mut tried = self.tried.iter().rev().filter(|tried| tried.trial.kind != Kind::CoolDown);
         let (Some(last), Some(before)) = (tried.next(), tried.next()) else { return false };
@@ -349,7 +348,7 @@ impl Search {
             && times.is_some_and(|(last, before)| last.fell_from(before))
     }
 
-    /// Goes on sending the lowest load for a while, and tries it again then.
+    /// Keeps sending the lowest load for a while, and then tries it again.
     fn warm_up(&mut self, level: f64) {
         if self.warming == WARMING_MAX {
             let held = None;
@@ -357,7 +356,7 @@ impl Search {
                 Phase::Done(Answer::Inconclusive { held, reason: self.was_cold() });
         }
         self.warming += 1;
-        // What a cold Flow did says nothing of a warm one.
+        // Trials of a cold Flow say nothing about a warm one.
         for cold in &mut self.tried {
             if cold.result.invalid.is_empty() {
                 cold.result.invalid.push(Reason::plain(Code::FlowCold, "the Flow was cold"));
@@ -368,7 +367,7 @@ impl Search {
         self.phase = Phase::Seek { level, kind: Kind::Retest };
     }
 
-    /// How times fell while the lowest level was tried.
+    /// How response times fell while the lowest level was tried.
     fn was_cold(&self) -> Reason {
         let times = self.tried.iter().filter(|tried| tried.trial.kind != Kind::CoolDown);
         let mut means = times.filter_map(|tried| Some(tried.result.times?.mean_s * 1e3));
@@ -383,7 +382,7 @@ impl Search {
         Reason::new(Code::FlowCold, last, first, text)
     }
 
-    /// The level to try between two, if they are not near enough.
+    /// The level to try between two, if they are not close enough.
     fn between(&self, lo: f64, hi: f64) -> Option<f64> {
         let settings = &self.settings;
         let middle = settings.tidy((lo * hi).sqrt());
@@ -392,8 +391,8 @@ impl Search {
         (!near && new).then_some(middle)
     }
 
-    /// The level to confirm when the edge is between two: half the precision below where it probably
-    /// is, so that both certain trials are as far from it as they can be.
+    /// The level to confirm if the edge is between two: half the precision below its estimate, so that both certain
+    /// trials are as far from it as possible.
     fn below(&self, lo: f64, hi: f64) -> f64 {
         let settings = &self.settings;
         if settings.clients {
@@ -415,8 +414,8 @@ impl Search {
         }
     }
 
-    /// The budget of a trial that looks for the edge, in seconds. Half as far from it takes four times
-    /// as long: what is still undecided then is nearer than such a trial has to tell.
+    /// The budget of a trial that looks for the edge, in seconds. At half the distance a trial takes four times as
+    /// long: one that is still undecided then is closer to the edge than such a trial has to decide.
     fn patience_s(&self, level: f64) -> f64 {
         let whole = self.settings.trial_at(level);
         let decided = self.tried.iter().filter(|tried| {
@@ -450,7 +449,7 @@ impl Search {
 
     fn too_near(&self, level: f64) -> Reason {
         let said = self.say(level);
-        let text = format!("{said} is too near to the edge to tell in the time a trial has");
+        let text = format!("{said} is too close to the boundary to decide within the trial budget");
         Reason::of(Code::NearEdge, level, text)
     }
 

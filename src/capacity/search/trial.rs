@@ -1,4 +1,4 @@
-//! One trial and what came of it, and the answer that they add up to.
+//! Trials and their results, and the answer of a search.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,16 @@ use crate::record::reason::Reason;
 pub struct Trial {
     /// What it is for.
     pub kind: Kind,
-    /// Requests a second, or clients.
+    /// Requests per second, or clients.
     pub level: f64,
     /// How long it may take, in seconds.
     pub budget_s: f64,
-    /// How long it takes at least, in seconds: so that what disturbed us may pass.
+    /// Minimum length in seconds, so that a disturbance can pass.
     pub least_s: f64,
-    /// How it is decided; `None`: it is not, and takes its whole budget.
+    /// How it is decided; `None`: it is not, and uses its whole budget.
     pub rule: Option<Rule>,
-    /// The level to go on with, and how many seconds, to see how long the Flow takes to recover.
+    /// The level to continue with and for how many seconds, to see how long the Flow takes to
+    /// recover.
     pub then: Option<(f64, f64)>,
 }
 
@@ -27,38 +28,38 @@ pub struct Trial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// To find two levels of which one holds.
+    /// To find two levels of which one passes and one fails.
     Bracket,
     /// To bring them closer together.
     Bisect,
-    /// To be certain that a level holds.
+    /// To confirm that a level passes.
     Confirm,
-    /// A level once more, because it surprised.
+    /// A level again, because its result was surprising.
     Retest,
-    /// To be certain that a level fails.
+    /// To confirm that a level fails.
     Above,
-    /// To see what happens beyond.
+    /// To observe an overload.
     Overload,
-    /// To wait until the Flow has worked off what was too much.
+    /// To wait until the Flow has worked off its backlog.
     CoolDown,
 }
 
-/// What came of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrialResult {
-    /// Whether the objective held; `Open` is undecided.
+    /// Whether the objective was met; `Open` is undecided.
     pub decision: Option<Decision>,
-    /// How much that says.
+    /// The evidence behind the decision.
     pub evidence: Evidence,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// How long its requests took; `None` without any that came back.
+    /// Its mean response time; `None` if there were no responses.
     pub times: Option<Times>,
-    /// Why it cannot be judged, where the fault is on our side: nothing of the rest counts then.
+    /// Why it cannot be judged, if the fault is on our side: then nothing else counts.
     pub invalid: Vec<Reason>,
-    /// Whether requests were still without an answer when it was given up: the Flow has a backlog.
+    /// Whether requests were still unanswered when it was given up: the Flow has a backlog.
     pub backlog: bool,
-    /// Whether it was ended from outside: nothing comes after it.
+    /// Whether it was interrupted from outside: no trial comes after it.
     pub interrupted: bool,
 }
 
@@ -72,42 +73,42 @@ pub struct Times {
 }
 
 impl Times {
-    /// Whether these are shorter than those of a trial before, by more than chance and by enough to
-    /// matter.
+    /// Whether these are shorter than those of an earlier trial, by more than chance and by enough
+    /// to matter.
     pub(crate) fn fell_from(self, before: Times) -> bool {
         let fell = before.mean_s - self.mean_s;
         fell > 3.0 * before.error_s.hypot(self.error_s) && fell > FELL_MIN * before.mean_s
     }
 }
 
-/// The least part by which times fall while a Flow warms up.
+/// Smallest relative decrease that shows a Flow warming up.
 const FELL_MIN: f64 = 0.02;
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// It holds at `held`, with the confidence asked for, and fails at `fails`.
+    /// It passes at `held`, with the requested confidence, and fails at `fails`.
     Edge {
         /// The highest level that was confirmed.
         held: f64,
-        /// The lowest level above it that fails for certain; `None`: none was found, as where trials
+        /// The lowest level above it that was confirmed to fail; `None` if none was found, as when trials
         /// above it could not be judged.
         fails: Option<f64>,
-        /// The best estimate of where the edge is.
+        /// The best estimate of the boundary.
         estimate: f64,
     },
-    /// It fails at the lowest level of the range already.
+    /// It fails even at the lowest level of the range.
     FailsAtLow {
         /// That level.
         level: f64,
     },
-    /// It holds at the highest level of the range still.
+    /// It passes even at the highest level of the range.
     HoldsAtHigh {
         /// That level.
         level: f64,
     },
-    /// Trials cannot tell where it is; `held` is the highest level that seemed to hold.
+    /// Trials cannot tell where the boundary is; `held` is the highest level that seemed to pass.
     #[serde(rename = "unclear", alias = "inconclusive")]
     Inconclusive {
         /// `None`: not even the lowest level could be judged.
@@ -118,7 +119,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// The highest level that is certain to hold, if there is one.
+    /// The highest level that is certain to pass, if there is one.
     pub fn held(&self) -> Option<f64> {
         match self {
             Answer::Edge { held, .. } => Some(*held),
@@ -128,17 +129,17 @@ impl Answer {
     }
 }
 
-/// A trial and what came of it.
+/// A trial and its result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tried {
     /// The trial.
     pub trial: Trial,
-    /// What came of it.
+    /// Its result.
     pub result: TrialResult,
 }
 
 impl Trial {
-    /// A judge of its samples; `None` where it takes its whole budget.
+    /// A judge for its samples; `None` if it uses its whole budget.
     pub fn judge(&self, limits: &[Limit]) -> Option<Judge> {
         self.rule.map(|rule| Judge::new(limits, rule))
     }

@@ -1,4 +1,4 @@
-//! Results in words, for people. No result is read back from them.
+//! Results as sentences for people. Nothing parses them.
 
 mod limit;
 mod models;
@@ -16,7 +16,7 @@ use super::trials::{TrialOutcome, TrialSummary, Unit};
 use crate::record::summary::{ThresholdSummary, Verdict};
 use crate::scenario::condition::Condition;
 
-/// Writes every sentence of a result from its figures. To be called before it is saved or shown.
+/// Writes every sentence of a result from its figures. Must be called before it is saved or shown.
 pub fn write(capacity: &mut Capacity) {
     let highest_per_s = predict::highest(&capacity.trials);
     let objective = capacity.objective.join(" and ");
@@ -76,19 +76,19 @@ pub fn answer(
                 Unit::Clients => (level / 10.0).ceil(),
             };
             let lower = match unit {
-                Unit::Clients if *level <= 1.0 => "a rate below what one client makes".to_owned(),
+                Unit::Clients if *level <= 1.0 => "a rate below that of one client".to_owned(),
                 _ => say(tenth),
             };
             let why = self::why(trials, *level).map_or(String::new(), |why| format!(": {why}"));
             format!(
-                "fails already at {}{why}; let the range begin lower, at {lower} for example, or \
-                 allow more",
+                "fails even at {}{why}; start the range lower, for example at {lower}, or relax \
+                 the objective",
                 say(*level)
             )
         }
         Answer::HoldsAtHigh { level } => format!(
-            "still sustains {}, the end of the range, at {goal}, {sure}; let the range end higher, at \
-             {} for example",
+            "still sustains {}, the end of the range, at {goal}, {sure}; end the range higher, \
+             for example at {}",
             say(*level),
             say(level * 4.0)
         ),
@@ -99,7 +99,7 @@ pub fn answer(
     }
 }
 
-/// Why it is not known which load above the one that holds fails.
+/// Why it is not known which load above the sustained one fails.
 fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
     let of = |outcome| {
         let there = trials.iter().filter(|trial| trial.level > held && trial.outcome == outcome);
@@ -107,12 +107,12 @@ fn above(trials: &[TrialSummary], held: f64, unit: Unit) -> String {
     };
     match (of(TrialOutcome::Inconclusive), of(TrialOutcome::Invalid)) {
         (Some(level), None) => {
-            format!("{level} was inconclusive in the time a trial has: try a longer `trial`")
+            format!("{level} was inconclusive within the trial budget: use a longer `trial`")
         }
         (_, Some(level)) => format!(
-            "{level} was inconclusive, as trials were not valid: leave flowbench more of the machine"
+            "{level} was inconclusive, as trials were not valid: give flowbench more of the machine"
         ),
-        (None, None) => "no load above it failed for certain: try a longer `trial`".into(),
+        (None, None) => "no load above it was confirmed to fail: use a longer `trial`".into(),
     }
 }
 
@@ -123,19 +123,17 @@ fn why(trials: &[TrialSummary], level: f64) -> Option<String> {
     let failed = trial.objective.iter().find(|judged| is_broken(judged)).map(condition);
     let failed = failed.or_else(|| {
         let growing = trial.point.growing;
-        growing.then(|| "requests in flight grew without end".to_owned())
+        growing.then(|| "requests in flight grew without bound".to_owned())
     });
-    // Answers that came in after it was decided may have made the whole look better.
+    // Responses that arrived after the decision may have improved the totals.
     let excess = (1.0 < trial.excess && trial.excess < f64::MAX).then_some(trial.excess);
     failed.or_else(|| {
         let excess = number(excess?);
-        Some(format!(
-            "{excess} times as many requests over the limit as it allows when it was decided"
-        ))
+        Some(format!("{excess} times the allowed requests were over the limit when it was decided"))
     })
 }
 
-/// Whether a condition does not hold, though there may be too few requests to judge it by themselves.
+/// Whether a condition is violated, even if there may be too few requests to judge it alone.
 fn is_broken(judged: &ThresholdSummary) -> bool {
     let holds = |actual: f64| judged.that.parse().is_ok_and(|that: Condition| that.holds(actual));
     judged.verdict == Verdict::Failed
@@ -146,7 +144,7 @@ fn is_broken(judged: &ThresholdSummary) -> bool {
 pub fn condition(judged: &ThresholdSummary) -> String {
     let metric = judged.that.split(' ').next().unwrap_or_default();
     let value = match (judged.actual, judged.unit.as_str()) {
-        (None, "ms") => "beyond all that came back".to_owned(),
+        (None, "ms") => "above every response time".to_owned(),
         (None, _) => "unknown".to_owned(),
         (Some(ms), "ms") if ms >= 10_000.0 => format!("{} s", number(ms / 1e3)),
         (Some(ms), "ms") => format!("{} ms", number(ms)),
@@ -158,7 +156,7 @@ pub fn condition(judged: &ThresholdSummary) -> String {
     format!("{metric} {value}")
 }
 
-/// What a search is going to do, and how long that may take.
+/// What a search is going to do, and how long it may take.
 pub(crate) fn outlook(settings: &Settings) -> String {
     let unit = if settings.clients { Unit::Clients } else { Unit::Rate };
     let (trials, seconds) = settings.outlook();
@@ -166,10 +164,10 @@ pub(crate) fn outlook(settings: &Settings) -> String {
         _ if seconds < 120.0 => format!("{} s", number(seconds.ceil())),
         _ => format!("{} min", number((seconds / 60.0).ceil())),
     };
-    let overload = if settings.overload { ", then up to twice of what holds" } else { "" };
+    let overload = if settings.overload { ", then up to twice the sustained load" } else { "" };
     format!(
-        "{} to {} in some {trials} trials of at most {} and two of at most {}{overload}: {} where none \
-         ends early, as most do",
+        "{} to {} in about {trials} trials of at most {} and two of at most {}{overload}: {} if \
+         none ends early, as most do",
         level(settings.low, unit),
         level(settings.high, unit),
         most(settings.trial_at(settings.low)),
@@ -178,7 +176,7 @@ pub(crate) fn outlook(settings: &Settings) -> String {
     )
 }
 
-/// What a trial is for.
+/// The purpose of a trial.
 pub fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Bracket => "bracket",
@@ -191,7 +189,7 @@ pub fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// What came of a trial.
+/// The outcome of a trial.
 pub fn outcome(outcome: TrialOutcome) -> &'static str {
     match outcome {
         TrialOutcome::Passed => "passed",
@@ -211,7 +209,7 @@ pub fn level(level: f64, unit: Unit) -> String {
     }
 }
 
-/// What else there is to say, a line each.
+/// Further findings, one per line.
 pub fn details(capacity: &Capacity) -> Vec<String> {
     let unit = capacity.unit;
     let mut lines = Vec::new();
@@ -238,7 +236,7 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     if let Some(seconds) = capacity.recovered_s {
         lines.push(format!("recovers within {} s of the worst overload", number(seconds)));
     } else if capacity.unit == Unit::Rate && !capacity.overload.is_empty() {
-        lines.push("did not recover from the worst overload while it was watched".into());
+        lines.push("did not recover from the worst overload within its trial".into());
     }
     let models = &capacity.models;
     if let Some(stop) = models.executors.iter().find(|stop| stop.saturates_first) {
@@ -266,18 +264,18 @@ pub fn details(capacity: &Capacity) -> Vec<String> {
     lines
 }
 
-/// What one has to know to make use of it.
+/// Caveats for interpreting the result.
 pub fn notes(capacity: &Capacity) -> impl Iterator<Item = String> {
     let even = capacity.burstiness == Some(0.0) && capacity.answer.held().is_some();
     let even = even.then(|| {
-        "requests came in even gaps, as those of independent users do not: with `arrivals: poisson` a \
-         Flow holds less"
+        "requests arrived at equal gaps, unlike those of independent users: with `arrivals: \
+         poisson` a Flow sustains less"
             .to_owned()
     });
     capacity.notes.iter().map(|note| note.text.clone()).chain(even)
 }
 
-/// A paragraph for those who decide.
+/// A summary paragraph for decision makers.
 pub fn paragraph(capacity: &Capacity) -> String {
     let unit = capacity.unit;
     let goal = capacity.objective.join(" and ");
@@ -293,21 +291,21 @@ pub fn paragraph(capacity: &Capacity) -> String {
             )
         }
         Answer::HoldsAtHigh { level: high } => format!(
-            "We are {sure} % sure that this Flow meets its SLO ({goal}) at {}, the most that was \
-             tried; where it ends is not known.",
+            "We are {sure} % sure that this Flow meets its SLO ({goal}) at {}, the highest load \
+             tried; its limit is not known.",
             level(*high, unit)
         ),
         Answer::FailsAtLow { level: low } => format!(
-            "This Flow does not meet its SLO ({goal}) even at {}, the least that was tried.",
+            "This Flow does not meet its SLO ({goal}) even at {}, the lowest load tried.",
             level(*low, unit)
         ),
         Answer::Inconclusive { reason, .. } => {
-            format!("What this Flow sustains is inconclusive: {reason}.")
+            format!("The capacity of this Flow is inconclusive: {reason}.")
         }
     };
     if let Some(stop) = capacity.models.executors.iter().find(|stop| stop.saturates_first) {
         text.push_str(&format!(
-            " What gives way first is the Executor “{}”: to hold more, begin there.",
+            " The Executor “{}” saturates first: to sustain more, start there.",
             stop.name
         ));
     }
@@ -320,9 +318,9 @@ pub fn paragraph(capacity: &Capacity) -> String {
     {
         let kept = worst.goodput_per_s.unwrap_or(0.0) / held;
         let verdict = match kept {
-            _ if worst.goodput_per_s.is_none() => "it was not seen for long enough to tell",
-            _ if kept >= 0.8 => "it goes on serving about as much as it can",
-            _ if kept >= 0.3 => "it serves a part of that in time",
+            _ if worst.goodput_per_s.is_none() => "it was not observed for long enough to tell",
+            _ if kept >= 0.8 => "it keeps serving about as much as it can",
+            _ if kept >= 0.3 => "it serves part of that in time",
             _ => "hardly any request is answered in time",
         };
         text.push_str(&format!(" Under twice that load {verdict}"));
@@ -349,8 +347,14 @@ mod tests {
             words(Answer::Edge { held: 412.0, fails: Some(431.0), estimate: 421.0 }),
             "sustains at least 412/s at p99 < 100ms, 99 % sure; 431/s fails"
         );
-        assert!(words(Answer::FailsAtLow { level: 50.0 }).contains("begin lower, at 5/s"));
-        assert!(words(Answer::HoldsAtHigh { level: 5000.0 }).contains("end higher, at 20,000/s"));
+        assert!(
+            words(Answer::FailsAtLow { level: 50.0 })
+                .contains("start the range lower, for example at 5/s")
+        );
+        assert!(
+            words(Answer::HoldsAtHigh { level: 5000.0 })
+                .contains("end the range higher, for example at 20,000/s")
+        );
     }
 
     #[test]
@@ -365,17 +369,17 @@ mod tests {
             limits: Vec::new(),
             overload: true,
         };
-        // 100 to 6400 in seven loads, 2 to 1.05 in four halvings; 17 · 30 s, 3 · 15 s and 45 s.
+        // 100 to 6400 in seven loads, 2 to 1.05 in four bisections; 17 · 30 s, 3 · 15 s and 45 s.
         assert_eq!(
             outlook(&settings),
-            "100/s to 5,000/s in some 11 trials of at most 30 s and two of at most 90 s, then up to \
-             twice of what holds: 10 min where none ends early, as most do"
+            "100/s to 5,000/s in about 11 trials of at most 30 s and two of at most 90 s, then \
+             up to twice the sustained load: 10 min if none ends early, as most do"
         );
         let clients = Settings { low: 1.0, high: 32.0, clients: true, overload: false, ..settings };
         assert_eq!(
             outlook(&clients),
-            "1 client to 32 clients in some 10 trials of at most 30 s and two of at most 90 s: 8 min \
-             where none ends early, as most do"
+            "1 client to 32 clients in about 10 trials of at most 30 s and two of at most 90 s: \
+             8 min if none ends early, as most do"
         );
     }
 
@@ -400,18 +404,18 @@ mod tests {
         };
         let begins = "sustains at least 40/s at p99 < 100ms, 99 % sure; ";
         for (above, ends) in [
-            (&[][..], "no load above it failed for certain: try a longer `trial`"),
+            (&[][..], "no load above it was confirmed to fail: use a longer `trial`"),
             (
                 &[
                     (44.0, TrialOutcome::Inconclusive),
                     (42.0, TrialOutcome::Inconclusive),
                     (39.0, TrialOutcome::Invalid),
                 ],
-                "42/s was inconclusive in the time a trial has: try a longer `trial`",
+                "42/s was inconclusive within the trial budget: use a longer `trial`",
             ),
             (
                 &[(42.0, TrialOutcome::Inconclusive), (44.0, TrialOutcome::Invalid)],
-                "44/s was inconclusive, as trials were not valid: leave flowbench more of the machine",
+                "44/s was inconclusive, as trials were not valid: give flowbench more of the machine",
             ),
         ] {
             assert_eq!(words(above), format!("{begins}{ends}"));
@@ -424,8 +428,8 @@ mod tests {
         let edge = Answer::Edge { held: 76.0, fails: Some(80.0), estimate: 78.0 };
         assert_eq!(
             answer(&edge, &[failed], &["p99 < 100ms".into()], Unit::Rate, 0.99),
-            "sustains at least 76/s at p99 < 100ms, 99 % sure; 80/s fails (1.34 times as many requests \
-             over the limit as it allows when it was decided)"
+            "sustains at least 76/s at p99 < 100ms, 99 % sure; 80/s fails (1.34 times the \
+             allowed requests were over the limit when it was decided)"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What was predicted, compared and planned, in sentences.
+//! Predictions, comparisons and plans as sentences.
 
 use crate::capacity::Estimate;
 use crate::capacity::analysis::HeldOut;
@@ -10,7 +10,7 @@ use crate::capacity::predict::{self, Prediction, RatePrediction, Stop};
 use crate::capacity::trials::Unit;
 use crate::capacity::words::level;
 
-/// A measured load beside its predictions.
+/// A measured load and its predictions.
 pub fn held_out(held_out: &HeldOut) -> String {
     let place = |estimate: &Estimate, actual: f64| match estimate.contains(actual) {
         true => "inside",
@@ -45,7 +45,7 @@ pub fn held_out(held_out: &HeldOut) -> String {
     words
 }
 
-/// What a number of replicas would hold; `highest_per_s` is the highest throughput measured.
+/// What a number of replicas would sustain; `highest_per_s` is the highest throughput measured.
 pub fn prediction(prediction: &Prediction, highest_per_s: f64) -> String {
     let Prediction { replicas, holds_per_s, confidence, beyond, .. } = *prediction;
     let between = match holds_per_s.high.is_finite() {
@@ -54,33 +54,34 @@ pub fn prediction(prediction: &Prediction, highest_per_s: f64) -> String {
     };
     let plural = if replicas == 1 { "" } else { "s" };
     format!(
-        "{replicas} replica{plural} of the Flow would hold {between}, {} % sure if nothing else gives way{}",
+        "{replicas} replica{plural} of the Flow would sustain {between}, {} % sure if nothing \
+         else saturates{}",
         sure(confidence),
         warning(beyond, highest_per_s, "linear scaling")
     )
 }
 
-/// How long requests would take at a rate; `highest_per_s` is the highest throughput measured.
+/// The predicted response time at a rate; `highest_per_s` is the highest throughput measured.
 pub fn rate(prediction: &RatePrediction, highest_per_s: f64) -> String {
     let takes = match prediction.mean_ms {
         Some(ms) if ms.high.is_finite() => format!(
-            "a request would take {} ms in the mean ({} to {})",
+            "a request would take {} ms on average ({} to {})",
             number(ms.value),
             number(ms.low),
             number(ms.high)
         ),
         Some(ms) => format!(
-            "a request would take {} ms in the mean (at least {})",
+            "a request would take {} ms on average (at least {})",
             number(ms.value),
             number(ms.low)
         ),
-        None => "the queue would grow without end".to_owned(),
+        None => "the queue would grow without bound".to_owned(),
     };
     let warning = warning(prediction.beyond, highest_per_s, "the queue model");
     format!("at {}/s {takes}{warning}", number(prediction.rate_per_s))
 }
 
-/// What to say of a prediction far beyond what was measured.
+/// A warning for a prediction far beyond the measured range.
 fn warning(beyond: bool, highest_per_s: f64, what: &str) -> String {
     if !beyond {
         return String::new();
@@ -89,29 +90,29 @@ fn warning(beyond: bool, highest_per_s: f64, what: &str) -> String {
     format!(", extrapolated beyond twice the measured {highest}/s, {what} unverified")
 }
 
-/// Which Executor gives way once the first one has more replicas.
+/// Which Executor saturates next once the first one has more replicas.
 pub fn next(executors: &[Stop]) -> Option<String> {
     let (first, next) = (executors.first()?, predict::next(executors)?);
     let when = match next.capacity_per_s {
         Some(capacity) if capacity.high.is_finite() => {
-            format!("it takes {} to {}/s", number(capacity.low), number(capacity.high))
+            format!("its capacity is {} to {}/s", number(capacity.low), number(capacity.high))
         }
         Some(capacity) => {
-            format!("it takes at least {}/s, and how much more was not seen", number(capacity.low))
+            format!("its capacity is at least {}/s", number(capacity.low))
         }
-        None => "how much it takes was not seen".to_owned(),
+        None => "its capacity is unknown".to_owned(),
     };
     Some(format!(
-        "with more replicas of `{}` alone, `{}` gives way next: {when}",
+        "with more replicas of `{}` alone, `{}` saturates next: {when}",
         first.name, next.name
     ))
 }
 
-/// The combination of request size and connections to choose, for an objective.
+/// The recommended combination of request size and connections, for an objective.
 pub fn pareto(pareto: &Pareto, objective: &str) -> String {
     match pareto.recommended.and_then(|index| pareto.variants.get(index)) {
         Some(variant) => format!(
-            "the most Documents a second within {objective}: {}, with {}",
+            "the most Documents per second within {objective}: {}, with {}",
             number(variant.documents_per_s.unwrap_or(0.0)),
             combination(variant.request_size, variant.connections)
         ),
@@ -119,16 +120,20 @@ pub fn pareto(pareto: &Pareto, objective: &str) -> String {
     }
 }
 
-/// "10 Documents a request over 1 connection".
+/// "10 Documents per request over 1 connection".
 pub fn combination(request_size: usize, connections: usize) -> String {
     let many = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    format!("{} a request over {}", many(request_size, "Document"), many(connections, "connection"))
+    format!(
+        "{} per request over {}",
+        many(request_size, "Document"),
+        many(connections, "connection")
+    )
 }
 
-/// Which settings of a Flow sustain most within an objective, and which cost least.
+/// Which settings of a Flow sustain the most within an objective, and which cost the least.
 pub(crate) fn settings(all: &Combinations, objective: &str, unit: Unit) -> String {
     let told = |row: &Combination| match values(row) {
         values if values.is_empty() => "the Flow".to_owned(),
@@ -142,7 +147,7 @@ pub(crate) fn settings(all: &Combinations, objective: &str, unit: Unit) -> Strin
         };
     };
     let costs = |row: &Combination| {
-        let hour = row.cost_per_hour.map(|cost| format!("{} an hour", money(cost)));
+        let hour = row.cost_per_hour.map(|cost| format!("{} per hour", money(cost)));
         let million =
             row.cost_per_million.map(|cost| format!("{} per million requests", money(cost)));
         let both: Vec<String> = hour.into_iter().chain(million).collect();
@@ -154,7 +159,7 @@ pub(crate) fn settings(all: &Combinations, objective: &str, unit: Unit) -> Strin
     let mut text = format!("{} sustains the most: {}{}", told(most), held(most), costs(most));
     let same: Vec<String> = all.not_told_apart().into_iter().map(told).collect();
     if !same.is_empty() {
-        text.push_str(&format!(" (not told apart from {})", same.join(" and ")));
+        text.push_str(&format!(" (no measurable difference from {})", same.join(" and ")));
     }
     match all.cheapest.and_then(|index| all.rows.get(index)) {
         Some(_) if all.cheapest == all.most => {
@@ -181,21 +186,21 @@ pub(crate) fn values(row: &Combination) -> String {
     values.collect::<Vec<_>>().join(", ")
 }
 
-/// How long today's replicas last, and what the end of the forecast needs.
+/// How long today's replicas suffice, and what the end of the forecast needs.
 pub fn plan(plan: &Plan) -> String {
     let (setup, s, does) = match plan.replicas {
-        1 => ("the one replica of today".to_owned(), "s", "does"),
-        replicas => (format!("the {replicas} replicas of today"), "", "do"),
+        1 => ("today's one replica".to_owned(), "s", "does"),
+        replicas => (format!("today's {replicas} replicas"), "", "do"),
     };
     let headroom = number(plan.headroom * 100.0);
     let first = match (plan.outgrown, plan.steps.first()) {
-        (None, _) => format!("{setup} hold{s} all of the forecast with {headroom} % to spare"),
+        (None, _) => format!("{setup} sustain{s} all of the forecast with {headroom} % to spare"),
         (Some(from), Some(step)) if step.from == from => format!(
-            "{setup} {does} not hold today's peak of {}/s with {headroom} % to spare",
+            "{setup} {does} not sustain today's peak of {}/s with {headroom} % to spare",
             number(step.per_s)
         ),
         (Some(from), _) => format!(
-            "{setup} no longer hold{s} the peak with {headroom} % to spare from {} on",
+            "{setup} no longer sustain{s} the peak with {headroom} % to spare from {} on",
             from.strftime("%B %Y")
         ),
     };
@@ -212,7 +217,7 @@ pub fn plan(plan: &Plan) -> String {
         String::new()
     };
     format!(
-        "{first}; {} needs {} replica{} for {}/s, {} with one to spare{cost}{beyond}",
+        "{first}; {} needs {} replica{} for {}/s, {} with one spare{cost}{beyond}",
         last.from.strftime("%B %Y"),
         last.replicas,
         if last.replicas == 1 { "" } else { "s" },
@@ -221,7 +226,7 @@ pub fn plan(plan: &Plan) -> String {
     )
 }
 
-/// A price: two digits after the point, more where there would be nothing.
+/// A price: two decimals, more if it would round to zero.
 pub(crate) fn money(amount: f64) -> String {
     match amount {
         _ if amount >= 0.095 => format!("{amount:.2}"),

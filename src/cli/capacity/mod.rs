@@ -51,7 +51,7 @@ Examples:
   flowbench capacity tuning.yaml --objective 'p99 < 100ms' --rate 50/s..5000/s --cost 0.80/h
   flowbench capacity out/capacity.json --forecast forecast.csv --headroom 40%
 
-The search overloads the Flow, at the end by a factor of two: mind who else uses it.
+The search overloads the Flow, at the end by a factor of two: consider who else uses it.
 docs/capacity.md explains the answer and the plan.
 
 Exit codes: 0 the highest load that meets the objective was found; 1 not even the lowest load meets it; 2 the file or the \
@@ -116,7 +116,7 @@ struct PlanningArgs {
     /// Plan for the peaks in this file: lines of a date and a rate, as in 2027-01-01,3000/s
     #[arg(long, value_name = "CSV", conflicts_with_all = ["peak", "growth"])]
     forecast: Option<PathBuf>,
-    /// Plan for this peak of today
+    /// Plan for this current peak
     #[arg(long, value_name = "RATE")]
     peak: Option<Rate>,
     /// How the peak grows, as in 8%/month
@@ -172,14 +172,14 @@ fn prepared(args: &Args, suite: &str) -> Result<PathBuf, Problem> {
     Ok(folder)
 }
 
-/// Searches, or does what part 1 does, which has the result. Returns the folder of the reports and the result.
+/// Searches, or follows if this is not part 1, which has the result. Returns the report folder and the result.
 async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
     let part = args.parts.connected()?;
     let (suite, mut plan) = args.changes.suite(&args.file)?;
     let task = task(args, &plan)?;
     if task.settings.clients && task.settings.low < part.of() as f64 {
         return Err(Problem::usage(format_args!(
-            "`--clients` begins at {} at least, one for each part",
+            "`--clients` must begin at {} or more, one for each part",
             part.of()
         )));
     }
@@ -201,8 +201,7 @@ async fn measured(args: &Args) -> Result<Option<(PathBuf, Capacity)>, Problem> {
     found.map(|capacity| Some((folder, capacity)))
 }
 
-/// Searches with each combination. The result is that of the best one, the others are beside it in folders of their
-/// own.
+/// Searches with each combination. The result is that of the best one; the others are in subfolders.
 async fn searched_all(
     args: &Args,
     plan: &Plan,
@@ -290,7 +289,7 @@ async fn searched_all(
     Ok(capacity)
 }
 
-/// Names of folders for combinations: letters, digits and what parts them, and none of them twice.
+/// Unique folder names for combinations, made of letters, digits and separators.
 fn folder_names(values: impl Iterator<Item = String>) -> Vec<String> {
     const LENGTH_MAX: usize = 80;
     let mut names: Vec<String> = Vec::new();
@@ -304,7 +303,7 @@ fn folder_names(values: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// Searches with one combination, for which its Flow is started and stopped.
+/// Searches with one combination; its Flow is started and stopped for this.
 async fn searched_one(
     args: &Args,
     plan: &Plan,
@@ -443,7 +442,7 @@ fn needs(plan: &Plan, scenario: usize) -> Vec<usize> {
             order.push(index);
         } else if !visited {
             waiting.push((index, true));
-            // Combinations of a matrix wait for one another only so that they run one after the other.
+            // Combinations of a matrix wait for one another only to run one after the other.
             let own = plan.scenarios[index].base_name();
             let needs = plan.scenarios[index].needs.iter();
             let others = needs.filter(|need| plan.scenarios[**need].base_name() != own);

@@ -16,15 +16,16 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     let mut capacity = result::read(&args.file).map_err(Problem::usage)?;
     if let Some(option) = measures(args) {
         return Err(Problem::usage(format!(
-            "`{option}` needs a suite to measure: `{}` is the result of a search, which one can plan \
-             with again by `--peak`, `--growth`, `--forecast`, `--headroom`, `--replicas` and `--cost`",
+            "`{option}` needs a suite to measure: `{}` is the result of a search, which only \
+             takes the planning options `--peak`, `--growth`, `--forecast`, `--headroom`, \
+             `--replicas` and `--cost`",
             args.file.display()
         )));
     }
     let Some(planning) = planning(&args.planning, false)? else {
         return Err(Problem::usage(format!(
-            "`{0}` is the result of a search: say what to plan for with `--peak 3000/s` or `--forecast \
-             forecast.csv`, or render it again with `flowbench report {0}`",
+            "`{0}` is the result of a search: set what to plan for with `--peak 3000/s` or \
+             `--forecast forecast.csv`, or render it again with `flowbench report {0}`",
             args.file.display()
         )));
     };
@@ -34,7 +35,7 @@ pub(super) fn read(args: &Args) -> Result<Option<Capacity>, Problem> {
     Ok(Some(capacity))
 }
 
-/// A given option that needs a measurement.
+/// The first option given that needs a measurement.
 fn measures(args: &Args) -> Option<&'static str> {
     let given = [
         ("--set", !args.changes.is_empty()),

@@ -1,4 +1,4 @@
-//! What is searched, for the result of the search: that at its end, and that so far for who looks meanwhile.
+//! A search in progress, and its result: the final one, and intermediate ones for live views.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// A search that begins now.
+    /// Begins a search now.
     pub(super) fn begin(
         args: &'a Args,
         plan: &'a Plan,
@@ -48,7 +48,7 @@ impl<'a> Subject<'a> {
         Subject { args, suite, scenario, task, stop, started_at, started }
     }
 
-    /// What it found by these trials.
+    /// The result after these trials.
     pub(super) fn result(
         &self,
         search: &Search,
@@ -106,21 +106,21 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Those who see a search while it goes on: on the terminal, and at a board.
+/// The live views of a search: the terminal, and a board.
 pub(super) struct Seers<'a> {
     pub(super) view: Option<&'a mut View>,
     pub(super) board: Option<Arc<Board>>,
 }
 
 impl Seers<'_> {
-    /// Says a line.
+    /// Prints a line.
     pub(super) fn say(&mut self, text: &str) {
         if let Some(view) = &mut self.view {
             view.say(text);
         }
     }
 
-    /// Shows how a trial goes. Of the `subject`, where it is one, what was found so far.
+    /// Shows the progress of a trial and, if there is a `subject`, what has been found so far.
     pub(super) fn tell(&mut self, told: Told<'_>, subject: Option<&Subject<'_>>, unit: Unit) {
         if let Some(view) = &mut self.view {
             view.tell(told);
@@ -140,7 +140,7 @@ impl Seers<'_> {
     }
 }
 
-/// Shows what was found.
+/// Shows what has been found.
 pub(super) fn show(board: &Board, found: &Capacity) {
     let found = print::hide().mask_data(found.clone());
     board.found(Found::Capacity(Arc::new(found)));

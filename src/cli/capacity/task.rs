@@ -20,9 +20,9 @@ const VARIANTS_MAX: usize = 50;
 
 /// What to search.
 pub(super) struct Task {
-    /// Of a matrix each combination.
+    /// The scenario, or each combination of a matrix.
     pub(super) scenarios: Vec<usize>,
-    /// What replicas of Executors cost.
+    /// The cost of Executors' replicas.
     pub(super) cost: Option<Cost>,
     pub(super) objective: Objective,
     pub(super) settings: Settings,
@@ -39,8 +39,8 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         ([], Some(block)) => &block.objective,
         ([], None) => {
             return Err(Problem::usage(
-                "the file has no `capacity:` block: say what must hold with `--objective 'p99 < \
-                 100ms'` and where to look with `--rate 50/s..5000/s`",
+                "the file has no `capacity:` block: set the objective with `--objective 'p99 < \
+                 100ms'` and the range with `--rate 50/s..5000/s`",
             ));
         }
         (given, _) => given,
@@ -56,7 +56,7 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         (None, None, Some(block)) => block.levels,
         (None, None, None) => {
             return Err(Problem::usage(
-                "where to look is missing: `--rate 50/s..5000/s` or `--clients 1..256`",
+                "the range is missing: set `--rate 50/s..5000/s` or `--clients 1..256`",
             ));
         }
     };
@@ -69,7 +69,7 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let trial = trial.unwrap_or(Capacity::TRIAL);
     if !Capacity::TRIALS.contains(&trial) {
         let found = args.trial.map_or(String::new(), |found| format!(", found `{found}`"));
-        return Err(Problem::usage(format!("`--trial` is from 1s to 24h{found}")));
+        return Err(Problem::usage(format!("`--trial` must be from 1s to 24h{found}")));
     }
     let overload = !args.skip_overload;
     let settings = settings(&objective, levels, precision, confidence, trial, overload)?;
@@ -77,8 +77,8 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
     let is_many = scenarios.len() > 1;
     if is_many && !variants.is_empty() {
         return Err(Problem::usage(
-            "`--request-size` and `--connections` are for one search, and a matrix has one for each combination: \
-             vary `request_size` and `connections` in the matrix instead",
+            "`--request-size` and `--connections` are for a single search, and a matrix has one \
+             for each combination: vary `request_size` and `connections` in the matrix instead",
         ));
     }
     let planning = planning(&args.planning, is_many)?;
@@ -91,8 +91,8 @@ pub(super) fn task(args: &Args, plan: &Plan) -> Result<Task, Problem> {
         })
     {
         return Err(Problem::usage(format!(
-            "what the Flow of `{}` costs is not known, for its replicas are not: it is neither embedded nor started \
-             from a file that it `uses`",
+            "the cost of the Flow of `{}` is unknown, because its replicas are unknown: it is \
+             neither embedded nor started from a file that it `uses`",
             plan.scenarios[*unknown].name
         )));
     }
@@ -112,7 +112,7 @@ fn share(
     }
     let found = given.map_or(String::new(), |given| format!(", found `{given}`"));
     let (low, high) = (allowed.start() * 100.0, allowed.end() * 100.0);
-    Err(Problem::usage(format!("`{option}` is from {low}% to {high}%{found}")))
+    Err(Problem::usage(format!("`{option}` must be from {low}% to {high}%{found}")))
 }
 
 fn scenarios(args: &Args, plan: &Plan) -> Result<Vec<usize>, Problem> {
@@ -129,7 +129,7 @@ fn scenarios(args: &Args, plan: &Plan) -> Result<Vec<usize>, Problem> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("there are {}", names.join(", ")),
                 };
-                return Err(Problem::usage(format!("--scenario: no scenario `{name}`, {hint}")));
+                return Err(Problem::usage(format!("--scenario: no scenario `{name}`; {hint}")));
             }
             found => found,
         },
@@ -150,8 +150,8 @@ fn scenarios(args: &Args, plan: &Plan) -> Result<Vec<usize>, Problem> {
     };
     if found.len() > Capacity::COMBINATIONS_MAX {
         return Err(Problem::usage(format!(
-            "the matrix has {} combinations, and each is a search of its own: at most {}; choose one with \
-             `--scenario`, or leave values out",
+            "the matrix has {} combinations, and each is a separate search: at most {}; choose \
+             one with `--scenario`, or leave values out",
             found.len(),
             Capacity::COMBINATIONS_MAX
         )));
@@ -180,7 +180,7 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
         .collect();
     if all.len() > VARIANTS_MAX {
         return Err(Problem::usage(format!(
-            "{} combinations are too many: each is a search of its own, at most {VARIANTS_MAX}",
+            "{} combinations are too many: each is a separate search, at most {VARIANTS_MAX}",
             all.len()
         )));
     }
@@ -190,24 +190,24 @@ fn variants(args: &Args, plan: &Plan, scenario: usize) -> Result<Vec<(usize, usi
 fn within(option: &str, given: &[usize], most: usize) -> Result<(), Problem> {
     match given.iter().find(|number| !(1..=most).contains(number)) {
         Some(found) => {
-            Err(Problem::usage(format!("`{option}` is from 1 to {most}, found `{found}`")))
+            Err(Problem::usage(format!("`{option}` must be from 1 to {most}, found `{found}`")))
         }
         None => Ok(()),
     }
 }
 
-/// What to plan for, if a plan is requested. `compares`: a cost is to compare settings by as well.
+/// What to plan for, if a plan is requested. `compares`: whether a cost is also used to compare settings.
 pub(super) fn planning(given: &PlanningArgs, compares: bool) -> Result<Option<Planning>, Problem> {
     if given.headroom.fraction() > 0.95 {
         return Err(Problem::usage(format!(
-            "`--headroom` is at most 95%, found `{}`",
+            "`--headroom` must be at most 95%, found `{}`",
             given.headroom
         )));
     }
     if given.cost.is_some() && given.peak.is_none() && given.forecast.is_none() && !compares {
         return Err(Problem::usage(
-            "`--cost` needs a load to plan for, `--peak 3000/s` or `--forecast forecast.csv`, or a matrix of settings \
-             to compare",
+            "`--cost` requires a load to plan for, `--peak 3000/s` or `--forecast forecast.csv`, \
+             or a matrix of settings to compare",
         ));
     }
     let today = jiff::Zoned::now().date();
@@ -222,7 +222,7 @@ pub(super) fn planning(given: &PlanningArgs, compares: bool) -> Result<Option<Pl
     Ok(Some(Planning { peaks, headroom, cost_per_hour }))
 }
 
-/// Maximum size of a forecast in bytes: a device may never end.
+/// Maximum size of a forecast in bytes: reading a device may never end.
 const FORECAST_BYTES_MAX: u64 = 4 << 20;
 
 fn read_forecast(path: &Path) -> Result<Vec<Peak>, Problem> {

@@ -1,5 +1,5 @@
-//! A handle on connections for all who send a request now and then: the connections are with a task,
-//! which is asked to send.
+//! A handle on connections for callers that send a request now and then: a task owns the
+//! connections and is asked to send.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -15,30 +15,31 @@ use crate::client::lanes::{Landed, Lanes};
 use crate::client::{CallError, Failure, Reply, Request};
 use crate::wire::Target;
 
-/// How long what has been sent may take to end when nobody is left who sends.
+/// How long requests in flight may take to end when no sender is left.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Orders that are taken before the connections get their turn.
+/// Orders taken before the connections get their turn.
 const ORDERS_AT_ONCE: usize = 256;
 
 /// Lanes that a task can own.
 pub(super) trait Owned: Lanes + Send + 'static {
-    /// What can be asked of them beside requests.
+    /// What can be asked of them besides requests.
     type Extra: Send;
 
-    /// Does that, where anything can be asked. What takes a number of a row is told by [`Owned::ended`] when it needs it no more.
+    /// Does what is asked. A row number taken for it is returned by [`Owned::ended`] once it is no
+    /// longer needed.
     fn extra(&mut self, _extra: Self::Extra, _rows: &mut Numbers) {}
 
-    /// A row that was taken for something else than a request, and is free.
+    /// A row that was taken for something other than a request, and is free again.
     fn ended(&mut self) -> Option<u32> {
         None
     }
 
-    /// Nothing more will be offered. True when all connections are done with.
+    /// Nothing more will be offered. Returns true once all connections have ended.
     fn close(&mut self) -> bool;
 }
 
-/// Numbers of rows.
+/// Row numbers.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     next: u32,
@@ -46,26 +47,26 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// One that is not in use.
+    /// A number that is not in use.
     pub(super) fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
-            // In-flight requests are bounded by memory long before 32 bits.
+            // Memory limits requests in flight long before 32 bits do.
             self.next += 1;
             self.next - 1
         })
     }
 }
 
-/// A handle. The last one that is dropped closes the connections.
+/// A handle. Dropping the last one closes the connections.
 pub(super) struct Handle<L: Owned> {
     orders: mpsc::UnboundedSender<Order<L>>,
     tickets: Arc<AtomicU64>,
 }
 
-/// What the task is asked to do. Callers wait for it, so they bound how much that is.
+/// An order to the task. Callers wait for the result, which limits the number of orders.
 enum Order<L: Owned> {
     Call(u64, Request, oneshot::Sender<Result<Reply, Failure>>),
-    /// Nobody waits for it any more.
+    /// Its caller no longer waits.
     GiveUp(u64),
     Extra(L::Extra),
     HandOver(oneshot::Sender<L>),
@@ -80,21 +81,21 @@ impl<L: Owned> Handle<L> {
         Handle { orders, tickets: Arc::default() }
     }
 
-    /// The connections themselves. Nothing can be sent by this handle from then on.
+    /// Takes the connections themselves. This handle can send nothing from then on.
     ///
     /// # Errors
-    /// When somebody has them already.
+    /// When they have been taken already.
     pub(super) async fn hand_over(&self, target: &Target) -> Result<L, CallError> {
         let (hand, handed) = oneshot::channel();
         let _ = self.orders.send(Order::HandOver(hand));
         handed.await.map_err(|_| gone(target))
     }
 
-    /// One attempt of a request. Dropping it gives the request up.
+    /// One attempt of a request. Dropping the future abandons the request.
     pub(super) async fn call(&self, request: Request, target: &Target) -> Result<Reply, Failure> {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (settle, settled) = oneshot::channel();
-        // Where the task is gone, whoever waits hears of it.
+        // If the task is gone, `settled` reports it.
         let _ = self.orders.send(Order::Call(ticket, request, settle));
         let mut waiting = Waiting { orders: Some(&self.orders), ticket };
         let outcome = settled.await;
@@ -105,7 +106,7 @@ impl<L: Owned> Handle<L> {
         }
     }
 
-    /// Asks for something else.
+    /// Sends another kind of order.
     pub(super) fn extra(&self, extra: L::Extra) {
         let _ = self.orders.send(Order::Extra(extra));
     }
@@ -123,12 +124,12 @@ impl<L: Owned> Clone for Handle<L> {
     }
 }
 
-/// The task that drove the connections is gone, with its runtime, or its connections are.
+/// The error when the task that drove the connections is gone, with its runtime or its connections.
 pub(super) fn gone(target: &Target) -> CallError {
     CallError::Lost { target: target.clone(), reason: "its task was stopped".into() }
 }
 
-/// Tells the task when nobody waits for a request any more.
+/// Tells the task when a caller no longer waits for its request.
 struct Waiting<'a, L: Owned> {
     orders: Option<&'a mpsc::UnboundedSender<Order<L>>>,
     ticket: u64,
@@ -148,7 +149,7 @@ struct Driver<L: Owned> {
     orders: mpsc::UnboundedReceiver<Order<L>>,
     numbers: Numbers,
     waiting: HashMap<u32, (u64, oneshot::Sender<Result<Reply, Failure>>)>,
-    /// The rows of those who wait.
+    /// The rows of those callers.
     rows: HashMap<u64, u32>,
 }
 
@@ -157,7 +158,7 @@ impl<L: Owned> Driver<L> {
         let mut landed = Vec::new();
         let hand = poll_fn(|cx| {
             let mut begun = 0;
-            // What is there goes out together.
+            // Everything that is pending goes out together.
             while begun < ORDERS_AT_ONCE {
                 match self.orders.poll_recv(cx) {
                     Poll::Ready(Some(Order::HandOver(hand))) => return Poll::Ready(Some(hand)),
@@ -176,13 +177,13 @@ impl<L: Owned> Driver<L> {
         })
         .await;
         match hand {
-            // What is in flight is given up with those who wait for it.
+            // Requests in flight are abandoned together with their callers.
             Some(hand) => drop(hand.send(self.lanes)),
             None => self.close(landed).await,
         }
     }
 
-    /// Nobody is left who sends. What is in flight may still end.
+    /// No sender is left. Requests in flight may still end.
     async fn close(mut self, mut landed: Vec<Landed>) {
         let closed = poll_fn(|cx| {
             let is_over = self.lanes.close();
@@ -209,7 +210,7 @@ impl<L: Owned> Driver<L> {
                 }
             }
             Order::Extra(extra) => self.lanes.extra(extra, &mut self.numbers),
-            // Taken where it comes.
+            // Handled where it is received.
             Order::HandOver(_) => (),
         }
     }
@@ -222,7 +223,7 @@ impl<L: Owned> Driver<L> {
             let Some((ticket, settle)) = self.waiting.remove(&row) else { continue };
             self.rows.remove(&ticket);
             self.numbers.free.push(row);
-            // Whoever gave up in this moment does not hear of it.
+            // A caller that gave up at this moment misses nothing.
             let _ = settle.send(outcome);
         }
     }

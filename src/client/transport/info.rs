@@ -1,4 +1,4 @@
-//! What a Flow tells of itself, and which family of messages it speaks.
+//! What a Flow reports about itself, and which family of messages it speaks.
 
 use std::collections::HashMap;
 
@@ -11,32 +11,32 @@ use super::probe;
 use crate::client::{CallError, ClientConfig, FamilyChoice};
 use crate::wire::{Family, Protocol};
 
-/// What is known of a Flow when a session is open.
+/// What is known about a Flow when a session is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowInfo {
     /// The protocol of the session.
     pub protocol: Protocol,
     /// The family of its messages.
     pub family: Family,
-    /// How the family was found.
+    /// How the family was determined.
     pub family_source: FamilySource,
-    /// Jina's version, where the Flow told.
+    /// Jina's version, if the Flow reports it.
     pub jina: Option<String>,
-    /// DocArray's version, where the Flow told.
+    /// DocArray's version, if the Flow reports it.
     pub docarray: Option<String>,
 }
 
-/// How the family of a Flow was found.
+/// How the family of a Flow was determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FamilySource {
-    /// The configuration names it; the Flow was not asked.
+    /// Set in the configuration; the Flow was not asked.
     Config,
-    /// By the DocArray version it told: from 0.30 on it is v2.
+    /// From the DocArray version it reported: v2 from 0.30 on.
     Version,
-    /// By what it offers: endpoint discovery (gRPC) is v2's, the path `/post` (HTTP) v1's; an HTTP Flow
-    /// that lists its paths without it is of v2.
+    /// From what it offers: endpoint discovery (gRPC) means v2, the path `/post` (HTTP) means v1;
+    /// an HTTP Flow that lists its paths without it is v2.
     Endpoints,
-    /// It told nothing: v1 is assumed, whose requests without Documents every Flow understands.
+    /// It reported nothing: v1 is assumed, whose requests without Documents every Flow understands.
     Assumed,
 }
 
@@ -47,20 +47,20 @@ struct Status {
     jina: HashMap<String, serde_json::Value>,
 }
 
-/// The part of `GET /openapi.json` that we look at.
+/// The part of `GET /openapi.json` that we read.
 #[derive(Debug, Deserialize)]
 struct OpenApi {
     paths: HashMap<String, IgnoredAny>,
 }
 
-/// The release of Jina that began to take requests as calls of their own.
+/// The Jina release that introduced unary calls.
 const UNARY_SINCE: (u32, u32) = (3, 13);
 
 impl FlowInfo {
     /// Asks over gRPC, unless the configuration names the family.
     ///
     /// # Errors
-    /// When the connection fails; a gateway that refuses to tell is none.
+    /// When the connection fails; a gateway that refuses to report is not an error.
     pub(super) async fn over_grpc(
         config: &ClientConfig,
         grpc: &Grpc,
@@ -81,17 +81,18 @@ impl FlowInfo {
         .await
     }
 
-    /// Asks by HTTP, which a WebSocket gateway answers too, unless the configuration names the family.
+    /// Asks over HTTP, which a WebSocket gateway answers too, unless the configuration names the
+    /// family.
     ///
     /// # Errors
-    /// When the connection fails, or what answers is not HTTP.
+    /// When the connection fails, or the answer is not HTTP.
     pub(super) async fn over_http(
         config: &ClientConfig,
         connector: &Connector,
     ) -> Result<FlowInfo, CallError> {
         match config.family {
             FamilyChoice::Is(family) => return Ok(FlowInfo::configured(config, family)),
-            // Whatever: nothing is encoded.
+            // Either family will do: nothing is encoded.
             FamilyChoice::NoFlow => return Ok(FlowInfo::configured(config, Family::V1)),
             FamilyChoice::Auto => (),
         }
@@ -110,8 +111,8 @@ impl FlowInfo {
             Ok(match (api.paths.contains_key("/post"), api.paths.contains_key("/default")) {
                 (true, _) => Some(Family::V1),
                 (false, true) => Some(Family::V2),
-                // A Deployment of v2 may have endpoints with names and no other. A WebSocket gateway
-                // has no endpoints to tell, of whatever family.
+                // A v2 Deployment may have only named endpoints. A WebSocket gateway has no
+                // endpoints to report, whatever its family.
                 (false, false) => (config.target.protocol == Protocol::Http).then_some(Family::V2),
             })
         })
@@ -119,7 +120,7 @@ impl FlowInfo {
     }
 
     /// # Errors
-    /// When the Flow is older than calls of a single request, and the client makes those.
+    /// When the Flow is older than unary calls, and the client makes them.
     pub(super) fn has_what_is_called(&self, config: &ClientConfig) -> Result<(), CallError> {
         let version = self.jina.as_deref().unwrap_or_default();
         let is_old = major_and_minor(version).is_some_and(|version| version < UNARY_SINCE);
@@ -128,7 +129,8 @@ impl FlowInfo {
         }
         let (major, minor) = UNARY_SINCE;
         Err(CallError::Unsupported(format!(
-            "the Flow runs Jina {version:.40}, which has no unary calls (Jina {major}.{minor} has); send on a stream"
+            "the Flow runs Jina {version:.40}, which has no unary calls (Jina {major}.{minor} \
+             added them); send on a stream"
         )))
     }
 

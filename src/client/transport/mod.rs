@@ -1,10 +1,11 @@
-//! The protocols. Each file or folder holds one; here is what they have in common.
+//! The protocols, one per file or folder, and what they have in common.
 //!
-//! Each has lanes: connections that their owner polls, with requests as rows of a table (`rows.rs`) and
-//! wakers and timers of `turns.rs`. A load owns them (`session_lanes.rs`); for everybody else a task does
-//! (`handle.rs`). `connect/` opens connections (with `tls.rs`), `http1/` and `http2/` have the protocols of
-//! one, `pending.rs` tells whose reply a message is, `retry.rs` tries again, `info.rs` asks a Flow what it
-//! is, and `probe.rs` guesses what a port speaks that is no Flow.
+//! Each has lanes: connections that their owner polls, with requests as rows of a table (`rows.rs`)
+//! and the wakers and timers of `turns.rs`. A load owns them (`session_lanes.rs`); for everyone
+//! else a task does (`handle.rs`). `connect/` opens connections (with `tls.rs`), `http1/` and
+//! `http2/` have the protocols of one connection, `pending.rs` finds whose reply a message is,
+//! `retry.rs` retries, `info.rs` asks a Flow what it is, and `probe.rs` guesses what a port speaks
+//! that is not a Flow.
 
 mod connect;
 mod grpc;
@@ -42,17 +43,17 @@ use super::{
 };
 use crate::wire::{Family, Form, Protocol, Schemas};
 
-/// How long a response that nobody can read is passed over for the sake of those behind it. After
-/// that its stream or connection is given up, and the next request has a new one.
+/// How long a response that cannot be read is skipped for the sake of those behind it. After that
+/// its stream or connection is abandoned, and the next request gets a new one.
 const PASS_OVER_TIME: Duration = Duration::from_secs(10);
 
-/// How many bytes of it are: as many as of one that can be read, or what takes no time.
+/// How many of its bytes are skipped: as many as a readable response may have, or as take no time.
 const fn pass_over_max(message_bytes_max: usize) -> usize {
     const NO_TIME: usize = 16 << 20;
     if message_bytes_max > NO_TIME { message_bytes_max } else { NO_TIME }
 }
 
-/// Opens a connection for HTTP/2, to speak something over it that is not for Flows.
+/// Opens an HTTP/2 connection for something other than a Flow.
 ///
 /// # Errors
 /// As for a session.
@@ -62,13 +63,13 @@ pub(crate) async fn connect(
     Connector::new(config, Alpn::Http2)?.connect().await
 }
 
-/// Looks at the TLS options of a configuration, files included, without connecting.
+/// Checks the TLS options of a configuration, files included, without connecting.
 pub(super) fn check_tls(config: &ClientConfig) -> Result<(), ConfigError> {
     Connector::new(config, Alpn::Any).map(drop)
 }
 
-/// Open connections to one Flow, for as many requests as wanted. Cheap to clone; closing is
-/// dropping the last clone.
+/// Open connections to one Flow, for any number of requests. Cheap to clone; dropping the last
+/// clone closes them.
 #[derive(Clone, Debug)]
 pub struct Session(Arc<Inner>);
 
@@ -79,13 +80,13 @@ struct Inner {
     schemas: Arc<Schemas>,
     config: Arc<ClientConfig>,
     connector: Connector,
-    /// Whether an HTTP session speaks to another kind of port, found out with its first 404.
+    /// Whether an HTTP session talks to another kind of port, determined at its first 404.
     elsewhere: OnceCell<Option<CallError>>,
 }
 
-/// Why a request on a shared connection has no headers of its own.
-const SHARED_HEADERS: &str = "headers of a single request where all requests share a stream or a WebSocket; \
-                              over HTTP each has its own";
+/// Why a request on a shared connection cannot have its own headers.
+const SHARED_HEADERS: &str = "a single request cannot have headers where all requests share a \
+                              stream or a WebSocket; over HTTP each request has its own";
 
 #[derive(Debug)]
 enum Transport {
@@ -95,8 +96,9 @@ enum Transport {
 }
 
 impl Session {
-    /// Connects, and asks the Flow for its family unless the configuration names it, as often as
-    /// the configuration allows. When that fails, the error says what the port seems to speak.
+    /// Connects, and asks the Flow for its family unless the configuration names it, with as many
+    /// attempts as the configuration allows. If that fails, the error says what the port seems to
+    /// speak.
     pub(super) async fn open(config: Arc<ClientConfig>) -> Result<Session, CallError> {
         let alpn = match config.target.protocol {
             Protocol::Grpc => Alpn::Http2,
@@ -115,13 +117,13 @@ impl Session {
         }
     }
 
-    /// What the Flow told of itself when the session was opened.
+    /// What the Flow reported about itself when the session was opened.
     pub fn info(&self) -> &FlowInfo {
         &self.0.info
     }
 
-    /// The schemas of Documents that the Flow told of its endpoints; none where it tells none: v1, a
-    /// WebSocket gateway, and gateways over gRPC that fail to tell those of Documents in Documents.
+    /// The schemas of Documents that the Flow reports for its endpoints; none if it reports none:
+    /// v1, a WebSocket gateway, and gRPC gateways that fail to report those of nested Documents.
     pub fn schemas(&self) -> &Arc<Schemas> {
         &self.0.schemas
     }
@@ -139,8 +141,9 @@ impl Session {
         }
     }
 
-    /// Replies that matched no request, so far. They were discarded. Over HTTP, where a connection
-    /// carries one request at a time and is closed when that is given up, only second ones are seen.
+    /// Replies so far that matched no request. They were discarded. Over HTTP, where a connection
+    /// carries one request at a time and is closed when that is abandoned, only duplicates are
+    /// seen.
     pub fn unmatched(&self) -> Unmatched {
         match &self.0.transport {
             Transport::Grpc(grpc) => grpc.unmatched(),
@@ -149,11 +152,11 @@ impl Session {
         }
     }
 
-    /// The connections themselves, for who sends many requests from one task. Over gRPC nothing can be
-    /// sent by the session from then on.
+    /// Takes the connections themselves, to send many requests from one task. Over gRPC the session
+    /// can send nothing from then on.
     ///
     /// # Errors
-    /// When somebody has them already.
+    /// When they have been taken already.
     pub async fn lanes(&self) -> Result<SessionLanes, CallError> {
         let kind = match &self.0.transport {
             Transport::Grpc(grpc) => Kind::Grpc(Box::new(grpc.hand_over().await?)),
@@ -165,14 +168,14 @@ impl Session {
         Ok(SessionLanes::new(self.clone(), kind, self.0.config.retry))
     }
 
-    /// Makes sure that somebody who speaks the protocol is there. To open a session asks that much, but
-    /// over HTTP to a Flow whose family is given and has no endpoints to tell.
+    /// Makes sure that a server that speaks the protocol is there. Opening a session does that too,
+    /// except over HTTP to a Flow whose family is given and which has no endpoints to report.
     ///
     /// # Errors
     /// As for opening a session: the error says what the port seems to speak.
     pub async fn greet(&self) -> Result<(), CallError> {
         let Inner { transport, info, config, connector, .. } = &*self.0;
-        // Nothing is asked of what is no Flow; that it takes connections has been seen.
+        // Something other than a Flow is asked nothing; it is known to accept connections.
         if config.family == crate::client::FamilyChoice::NoFlow {
             return Ok(());
         }
@@ -189,7 +192,7 @@ impl Session {
     /// Jina's dry run: asks the gateway whether it reaches all Executors.
     ///
     /// # Errors
-    /// `Gateway` when it does not, with its words; or when there is no answer to the question.
+    /// `Gateway` when it does not, with its message; or when there is no answer.
     pub async fn dry_run(&self) -> Result<(), CallError> {
         let status = match &self.0.transport {
             Transport::Grpc(grpc) => {
@@ -221,18 +224,18 @@ impl Session {
         Err(CallError::Gateway { code, message: status.description, retry_after: None })
     }
 
-    /// Sends a request to a streaming endpoint ([`Request::Stream`]) and gives the replies one by
-    /// one as they come. [`Call::call`] gives them all at once. Nothing is tried again.
+    /// Sends a request to a streaming endpoint ([`Request::Stream`]) and returns the replies one by
+    /// one as they arrive. [`Call::call`] returns them all at once. Nothing is retried.
     ///
     /// # Errors
-    /// `Unsupported` but over gRPC, and all that can befall a request.
+    /// `Unsupported` except over gRPC, and every error of a request.
     pub async fn stream(&self, request: Request) -> Result<ReplyStream, Failure> {
         match (&self.0.transport, request) {
             (Transport::Grpc(grpc), Request::Stream { message }) => {
                 Ok(ReplyStream(grpc.stream(Request::Stream { message })))
             }
             (Transport::Grpc(_), _) => Err(Failure::unsent(CallError::Unsupported(
-                "only requests to streaming endpoints have replies one by one".into(),
+                "only requests to streaming endpoints receive replies one by one".into(),
             ))),
             _ => Err(Failure::unsent(CallError::Unsupported(
                 "streaming endpoints are offered over gRPC only".into(),
@@ -241,7 +244,7 @@ impl Session {
     }
 }
 
-/// A StatusProto in JSON, as far as it is looked at.
+/// The fields of a JSON StatusProto that we read.
 #[derive(Debug, Deserialize)]
 struct DryRun {
     code: i32,
@@ -256,16 +259,16 @@ struct Exception {
     name: String,
 }
 
-/// Replies of a streaming endpoint. Dropping it gives up what has not come yet.
+/// Replies of a streaming endpoint. Dropping it abandons the rest.
 #[derive(Debug)]
 pub struct ReplyStream(grpc::DocumentReplies);
 
 impl ReplyStream {
-    /// The next reply, with one message in its [`super::Body::Stream`]; `None` when there are no
+    /// The next reply, with one message in its [`super::Body::Stream`]; `None` if there are no
     /// more.
     ///
     /// # Errors
-    /// How the stream broke; nothing comes after that.
+    /// How the stream broke; nothing follows.
     pub async fn next(&mut self) -> Result<Option<Reply>, Failure> {
         self.0.next().await
     }
@@ -313,17 +316,17 @@ impl Transport {
 }
 
 impl Session {
-    /// Whether an error may tell of another kind of port. A WebSocket gateway answers all that opening an
-    /// HTTP session asks, and has no endpoints.
+    /// Whether an error may mean another kind of port. A WebSocket gateway answers everything that
+    /// opening an HTTP session asks, and has no endpoints.
     fn is_unexplained(&self, error: &CallError) -> bool {
         let Inner { transport, config, .. } = &*self.0;
         matches!(transport, Transport::Http(_))
-            // A 404 of what is no Flow says nothing about the port.
+            // A 404 from something that is not a Flow says nothing about the port.
             && config.family != crate::client::FamilyChoice::NoFlow
             && matches!(error, CallError::Gateway { code: GatewayCode::Http(404), .. })
     }
 
-    /// What it is then, found out with the first of them.
+    /// Names that kind, determined at the first such error.
     async fn explained(&self, error: CallError) -> CallError {
         let Inner { connector, elsewhere, .. } = &*self.0;
         let explain = async || {
@@ -338,8 +341,7 @@ impl Call for Session {
     async fn call(&self, request: Request) -> Result<Reply, Failure> {
         let Inner { transport, config, .. } = &*self.0;
         let attempt = |request| transport.attempt(request);
-        // What is rare and large waits in a place of its own, so that it is no part of every request
-        // in flight.
+        // Rare and large, so it is allocated separately and not part of every request in flight.
         let mut outcome = match config.retry.max_attempts {
             0 | 1 => attempt(request).await,
             _ => Box::pin(retry::with_retries(&config.retry, request, attempt)).await,

@@ -1,4 +1,5 @@
-//! Whose reply a message is, where replies come in any order, and what matches no request.
+//! Finds whose reply a message is, when replies arrive in any order, and counts those of no
+//! request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,30 +39,30 @@ impl UnmatchedCounts {
     }
 }
 
-/// Whose reply a message says that it is.
+/// The request that a message names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// An id of the kind that we make.
     Id(RequestId),
-    /// Another.
+    /// Some other id.
     Other,
-    /// It says nothing.
+    /// No id.
     Nothing,
 }
 
-/// A message as it came in.
+/// A message as received.
 #[derive(Debug)]
 pub(super) struct Received {
     /// The message, not decoded.
     pub(super) message: Bytes,
-    /// When its first byte was there.
+    /// When its first byte arrived.
     pub(super) first: Instant,
-    /// When its last byte was there.
+    /// When its last byte arrived.
     pub(super) done: Instant,
 }
 
 /// Reads the request id of an encoded `DataRequestProto`, or of the beginning of one, without
-/// decoding anything else; `None` when there is no id, or not one of ours.
+/// decoding anything else; `None` if there is no id, or not one of ours.
 pub(super) fn request_id(message: &[u8]) -> Option<RequestId> {
     match named(message) {
         Named::Id(id) => Some(id),
@@ -69,7 +70,7 @@ pub(super) fn request_id(message: &[u8]) -> Option<RequestId> {
     }
 }
 
-/// The same, telling an id that is not ours from none.
+/// The same, distinguishing an id that is not ours from none.
 pub(super) fn named(message: &[u8]) -> Named {
     let id = length_delimited(message, 1).and_then(|header| length_delimited(header, 1));
     match id {
@@ -81,7 +82,7 @@ pub(super) fn named(message: &[u8]) -> Named {
     }
 }
 
-/// The first field `number` of a message, cut off where `bytes` end.
+/// The first field `number` of a message, truncated where `bytes` end.
 fn length_delimited(mut bytes: &[u8], number: u32) -> Option<&[u8]> {
     while !bytes.is_empty() {
         let (tag, wire_type) = decode_key(&mut bytes).ok()?;
@@ -100,7 +101,7 @@ fn length_delimited(mut bytes: &[u8], number: u32) -> Option<&[u8]> {
                 }
                 length
             }
-            // Groups: nothing of Jina's has them.
+            // Groups: Jina's messages have none.
             WireType::StartGroup | WireType::EndGroup => return None,
         };
         bytes.advance(skip.min(bytes.len()));

@@ -1,5 +1,5 @@
-//! Small questions to a port, beside the requests of a session: what a gateway tells of itself over
-//! HTTP, and what a port seems to speak that does not speak what we expected.
+//! Small queries to a port, beside the requests of a session: what a gateway reports about itself
+//! over HTTP, and what a port seems to speak if it does not speak what we expected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::client::memory::Bounds;
 use crate::client::{CallError, ClientConfig, GatewayCode, TlsOptions};
 use crate::wire::Target;
 
-/// Of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and schemas has
-/// some hundred KB.
+/// Limit of an answer to `get`, in bytes. The `/openapi.json` of a Flow with many endpoints and
+/// schemas has a few hundred KB.
 const ANSWER_MAX: usize = 8 << 20;
 
-/// How long the questions of `spoken`, which are asked at the same time, may take together: less where the
-/// user gives connections less. They follow a failure, so somebody waits.
+/// How long the queries of `spoken`, which are sent at the same time, may take together; less if
+/// the user's connect timeout is less. They follow a failure, so somebody waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Fetches a path by HTTP/1.1 on a connection of its own, within the time a connection may take:
-/// status and body. `connector` must not have offered HTTP/2.
+/// Fetches a path over HTTP/1.1 on a separate connection, within the connect timeout: status and
+/// body. `connector` must not have offered HTTP/2.
 ///
 /// # Errors
 /// `Connect`, `Tls`, `Timeout`, `Lost`, `Protocol` when the answer is not HTTP, `TooLarge`.
@@ -54,10 +54,11 @@ pub(super) async fn get(
     }
 }
 
-/// Whether a port speaks HTTP/1.1 at all: whatever its answer is, it is one.
+/// Whether a port speaks HTTP/1.1 at all: any answer will do.
 ///
 /// # Errors
-/// `Connect`, `Tls`, `Timeout`, `Lost` without a word, `Protocol` when the answer is not HTTP.
+/// `Connect`, `Tls`, `Timeout`, `Lost` if nothing was answered, `Protocol` when the answer is not
+/// HTTP.
 pub(super) async fn speaks_http(
     config: &ClientConfig,
     connector: &Connector,
@@ -70,7 +71,7 @@ pub(super) async fn speaks_http(
         let answer = connection.exchange(&head, None, &Bounds::small(ENOUGH), &mut marks).await;
         match answer {
             Ok(_) | Err(Broken::TooLarge | Broken::NoRoom(_)) => Ok(()),
-            // Its beginning was HTTP.
+            // It began as HTTP.
             Err(Broken::Ended(_)) if marks.first.is_some() => Ok(()),
             Err(broken) => {
                 let target = connector.target();
@@ -90,19 +91,20 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
     let target = connector.target();
     let hint = match &error {
         CallError::Protocol { named: true, .. } => None,
-        // A refusal that is no "not found" (401, 503) says enough, and a proxy answers it to all.
+        // A refusal other than "not found" (401, 503) says enough, and a proxy answers it to
+        // everything.
         CallError::Gateway { code, .. } if *code != GatewayCode::Http(404) => None,
         CallError::Protocol { .. }
         | CallError::Lost { .. }
         | CallError::Timeout(_)
         | CallError::Gateway { .. } => {
             match spoken(connector).await {
-                // Then we speak the same, and the reason is another one.
+                // Then we speak the same protocol, and the reason is another one.
                 Some(found) if found == expected(target) => None,
                 found => found,
             }
         }
-        // A certificate that is refused is no riddle; a port without TLS may be one.
+        // A rejected certificate needs no explanation; a port without TLS may.
         CallError::Tls { .. } => match spoken(&connector.plain()).await {
             Some(Spoken::Tls | Spoken::Nothing) => None,
             found => found,
@@ -135,18 +137,18 @@ pub(super) async fn explain(connector: &Connector, error: CallError) -> CallErro
         CallError::Gateway { code, .. } => CallError::Protocol {
             target: target.clone(),
             expected: name(target.protocol),
-            reason: format!("it answers {code}; {hint}"),
+            reason: format!("it responded with {code}; {hint}"),
             named,
         },
         error => error,
     }
 }
 
-/// Asks a port what it speaks. `None` when it takes no connections.
+/// Finds out what a port speaks. `None` if it accepts no connections.
 async fn spoken(connector: &Connector) -> Option<Spoken> {
     let target = connector.target();
     let patience = connector.limit().min(PATIENCE);
-    // Over TLS only if that much is agreed on already; any certificate will do for this.
+    // Over TLS only if TLS itself has worked; any certificate will do for this.
     let over = match connector.uses_tls() {
         true => Connector::asking(target, Alpn::Any)?,
         false => connector.plain(),
@@ -160,7 +162,7 @@ async fn spoken(connector: &Connector) -> Option<Spoken> {
         target.authority()
     );
     let hello = if connector.uses_tls() { None } else { client_hello(target) };
-    // What an HTTP/2 client says first, and settings that change nothing.
+    // The first bytes of an HTTP/2 client, and settings that change nothing.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let questions = [Some(upgrade.into_bytes()), hello, Some(preface.to_vec())];
     let mut answers: FuturesOrdered<_> = questions
@@ -168,7 +170,7 @@ async fn spoken(connector: &Connector) -> Option<Spoken> {
         .flatten()
         .map(|question| first_words(&over, question, deadline))
         .collect();
-    // The answer to an earlier question says more, and makes the later ones unnecessary.
+    // The answer to an earlier query says more, and makes the later ones unnecessary.
     let mut connects = false;
     while let Some(answer) = answers.next().await {
         match answer.map(|bytes| recognize(&bytes)) {
@@ -180,8 +182,8 @@ async fn spoken(connector: &Connector) -> Option<Spoken> {
     Some(Spoken::Nothing)
 }
 
-/// Sends `question` and reads how the answer begins: empty when there is none by the deadline, `None` where
-/// there is no connection.
+/// Sends `question` and reads the beginning of the answer: empty if there is none by the deadline,
+/// `None` if there is no connection.
 async fn first_words(
     connector: &Connector,
     question: Vec<u8>,
@@ -222,7 +224,7 @@ mod tests {
     use crate::client::{Client, ClientConfig};
     use crate::wire::Protocol;
 
-    /// A server that reads a little and answers every connection with `bytes`; its port.
+    /// A server that reads a little and answers every connection with `bytes`; returns its port.
     async fn answering(bytes: &'static [u8], tls: Option<rustls::ServerConfig>) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -254,7 +256,8 @@ mod tests {
         CallError::Lost { target: target.clone(), reason: reason.into() }
     }
 
-    /// What is said when a session of this protocol failed to open on a port that answers so.
+    /// Checks the error when a session of this protocol fails to open on a port that answers like
+    /// this.
     async fn check(protocol: Protocol, answer: &'static [u8], hint: &str) {
         let port = answering(answer, None).await;
         let config = config(protocol, port, false);
@@ -311,12 +314,12 @@ mod tests {
             "the port begins with `220 mail.example\\x07 ESMTP`",
         )
         .await;
-        check(Protocol::Http, b"", "the port takes connections and says nothing").await;
+        check(Protocol::Http, b"", "the port accepts connections but sends nothing").await;
     }
 
     #[tokio::test]
     async fn a_silent_port_is_told_within_the_time_that_a_connection_may_take() {
-        // It takes connections into its queue, and nobody ever looks at them.
+        // It accepts connections into its queue, and nobody ever looks at them.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let limit = Duration::from_millis(500);
@@ -330,8 +333,9 @@ mod tests {
             let config = ClientConfig { connect_timeout: limit, ..config(protocol, port, tls) };
             let begun = Instant::now();
             let error = Client::new(config).open().await.unwrap_err();
-            // One limit to ask it what it is, and one for what it speaks instead. Another is for a busy
-            // machine; the three questions about what it speaks would take three, one after the other.
+            // One limit to ask what it is, one for what it speaks instead, and one because the
+            // machine may be busy. The three queries about what it speaks would take three, one
+            // after the other.
             assert!(begun.elapsed() < limit * 3, "{protocol}: {:?}", begun.elapsed());
             assert!(error.to_string().contains("500ms"), "{error}");
         });
@@ -358,8 +362,8 @@ mod tests {
         assert_eq!(
             explain(&connector, error).await.to_string(),
             format!(
-                "TLS with wss://127.0.0.1:{port} failed: the answer is not TLS; the port seems to \
-                 speak HTTP/1.1: try `http://127.0.0.1:{port}`"
+                "TLS with wss://127.0.0.1:{port} failed: the response is not TLS; the port seems \
+                 to speak HTTP/1.1: try `http://127.0.0.1:{port}`"
             )
         );
         let identity = Authority::new().server("127.0.0.1");

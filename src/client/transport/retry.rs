@@ -6,8 +6,8 @@ use tokio::time::sleep;
 
 use crate::client::{CallError, Failure, GatewayCode, Reply, Request, Retry};
 
-/// Calls until there is a reply, a failure that another attempt would not mend, or no attempt left. The
-/// timing is that of the last attempt, with the number of attempts.
+/// Calls until there is a reply, a failure that another attempt would not fix, or no attempt left.
+/// The timing is that of the last attempt, with the number of attempts.
 ///
 /// # Errors
 /// The last attempt's failure.
@@ -37,8 +37,8 @@ where
     }
 }
 
-/// Opens until that succeeds, fails for good, or no attempt is left. Nothing was asked of the Flow
-/// yet but what it is, so whatever passes is worth another attempt.
+/// Opens until that succeeds, fails for good, or no attempt is left. The Flow has only been asked
+/// what it is so far, so any transient failure is worth another attempt.
 ///
 /// # Errors
 /// The error of the last attempt.
@@ -67,11 +67,11 @@ where
     }
 }
 
-/// Whether another attempt is worth it, and safe: the request did not reach the Flow, or its gateway
-/// says that it could not serve it now.
+/// Whether another attempt is worthwhile, and safe: the request did not reach the Flow, or its
+/// gateway says that it could not serve it now.
 ///
-/// Of Jina's clients this is what the ones of 3.12 do (over gRPC for the three codes, over HTTP for
-/// what could not be sent), made the same for all protocols.
+/// This is what Jina's clients of 3.12 do (over gRPC for the three codes, over HTTP for requests
+/// that could not be sent), made the same for all protocols.
 pub(super) fn may_heal(failure: &Failure) -> bool {
     match &failure.error {
         CallError::Connect { .. } | CallError::NotTaken { .. } => true,
@@ -80,7 +80,7 @@ pub(super) fn may_heal(failure: &Failure) -> bool {
     }
 }
 
-/// Codes of a gateway that may be able to serve the request later.
+/// Whether the gateway may be able to serve the request later.
 fn cannot_serve_now(error: &CallError) -> bool {
     match error {
         CallError::Gateway { code, .. } => matches!(
@@ -93,9 +93,9 @@ fn cannot_serve_now(error: &CallError) -> bool {
     }
 }
 
-/// The wait before the attempt after this one, which is no shorter than what the gateway asks for.
+/// The wait before the next attempt, at least as long as the gateway asks for.
 pub(super) fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
-    /// A gateway that asks for more is not waited for.
+    /// The longest wait that a gateway may ask for.
     const ASKED_MAX: Duration = Duration::from_secs(60);
     let asked = match error {
         CallError::Gateway { retry_after: Some(asked), .. } => (*asked).min(ASKED_MAX),
@@ -104,14 +104,15 @@ pub(super) fn wait(retry: &Retry, attempt: u32, error: &CallError) -> Duration {
     backoff(retry, attempt).max(asked)
 }
 
-/// The wait before the attempt after this one, see [`Retry`].
+/// The wait before the next attempt, see [`Retry`].
 fn backoff(retry: &Retry, attempt: u32) -> Duration {
     if attempt == 1 {
         return retry.initial_backoff;
     }
     let bound =
         retry.backoff_multiplier.powf(f64::from(attempt - 1)) * retry.initial_backoff.as_secs_f64();
-    // A bound that is no time (a multiplier below zero, an overflow) is no longer than the longest.
+    // If the bound is not a valid duration (a multiplier below zero, an overflow), the longest wait
+    // applies.
     let bound =
         Duration::try_from_secs_f64(bound).unwrap_or(retry.max_backoff).min(retry.max_backoff);
     bound.mul_f64(rand::random())
@@ -131,7 +132,7 @@ mod tests {
     use crate::client::{Body, Call, Timing};
     use crate::wire::{Head, Protocol, Target};
 
-    /// Fails with these errors, then replies; notes when it was called.
+    /// Fails with these errors, then replies; records when it was called.
     #[derive(Clone)]
     struct Scripted {
         errors: Arc<Mutex<VecDeque<(CallError, bool)>>>,
@@ -160,7 +161,7 @@ mod tests {
         Target { protocol: Protocol::Grpc, host: "h".into(), port: 1, tls: false, user_info: None }
     }
 
-    /// Calls with retries; gives the outcome and the seconds between the calls.
+    /// Calls with retries; returns the outcome and the seconds between the calls.
     async fn run(
         retry: Retry,
         errors: Vec<(CallError, bool)>,
@@ -180,7 +181,7 @@ mod tests {
         let (outcome, waits) = run(retry, vec![(gateway(Grpc("UNAVAILABLE")), true); 5]).await;
         assert_eq!(outcome.unwrap().timing.attempts, 6);
         assert_eq!(waits[0], 0.5);
-        // min(0.5 s · 1.5^(n-1), 2 s), and a timer of one millisecond.
+        // min(0.5 s · 1.5^(n-1), 2 s), and a timer resolution of one millisecond.
         for (wait, bound) in waits[1..].iter().zip([0.75, 1.125, 1.6875, 2.0]) {
             assert!(*wait <= bound + 0.002, "{waits:?}");
         }

@@ -1,15 +1,16 @@
-//! Requests in flight as rows of a table, each found by its number or by its request id.
+//! Requests in flight as rows of a table, found by number or by request id.
 
 use super::pending::Why;
 use crate::wire::RequestId;
 
-/// Requests that are in flight, by the numbers under which they were offered.
+/// Requests in flight, by the numbers under which they were offered.
 ///
-/// A number is used again and again. Each use has a generation of its own, which is part of the request
-/// id: a late reply to an earlier use finds another generation.
+/// A number is reused. Each use has a different generation, which is part of the request id: a late
+/// reply to an earlier use finds another generation.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
-    /// Names the table in every request id, so that a reply meant for another is told apart.
+    /// Identifies the table in every request id, so that a reply meant for another one is
+    /// recognized.
     sender: u64,
     slots: Vec<Slot<R>>,
     live: usize,
@@ -25,18 +26,18 @@ pub(super) struct Key {
 #[derive(Debug)]
 struct Slot<R> {
     generation: u32,
-    /// Whether its uses ended by being given up: the last one is the lowest bit.
+    /// Which of its uses were abandoned: the last one is the lowest bit.
     given_up: u64,
     live: Option<R>,
 }
 
 impl<R> Rows<R> {
-    /// No rows.
+    /// An empty table.
     pub(super) fn new() -> Rows<R> {
         Rows { sender: rand::random(), slots: Vec::new(), live: 0 }
     }
 
-    /// Begins to use a row that is not in use.
+    /// Starts using a free row.
     pub(super) fn start(&mut self, row: u32, live: R) -> Key {
         let at = row as usize;
         if self.slots.len() <= at {
@@ -51,25 +52,25 @@ impl<R> Rows<R> {
         Key { row, generation: slot.generation }
     }
 
-    /// The use of a row that is in use.
+    /// The current use of a row, if it is in use.
     pub(super) fn key(&self, row: u32) -> Option<Key> {
         let slot = self.slots.get(row as usize).filter(|slot| slot.live.is_some())?;
         Some(Key { row, generation: slot.generation })
     }
 
-    /// The id under which a request must be sent.
+    /// The id with which a request must be sent.
     pub(super) fn id(&self, key: Key) -> RequestId {
         let number = u64::from(key.generation) << 32 | u64::from(key.row);
         RequestId { sender: self.sender, number }
     }
 
-    /// A request, while it is in flight.
+    /// A request, if it is in flight.
     pub(super) fn get(&mut self, key: Key) -> Option<&mut R> {
         let slot = self.slots.get_mut(key.row as usize)?;
         if slot.generation == key.generation { slot.live.as_mut() } else { None }
     }
 
-    /// Ends the use of a row. `given_up`: a reply may still come, too late.
+    /// Ends the use of a row. `given_up`: a reply may still arrive, too late.
     pub(super) fn take(&mut self, key: Key, given_up: bool) -> Option<R> {
         let slot = self.slots.get_mut(key.row as usize)?;
         if slot.generation != key.generation {
@@ -81,10 +82,10 @@ impl<R> Rows<R> {
         Some(live)
     }
 
-    /// The request that a reply says it is to.
+    /// The request that a reply names.
     ///
     /// # Errors
-    /// Why nobody waits for it.
+    /// Why no request waits for it.
     pub(super) fn find(&self, id: RequestId) -> Result<Key, Why> {
         if id.sender != self.sender {
             return Err(Why::UnknownId);
@@ -95,12 +96,12 @@ impl<R> Rows<R> {
             Some(0) if slot.live.is_some() => Ok(Key { row, generation }),
             None => Err(Why::UnknownId),
             Some(ago @ 0..64) if slot.given_up >> ago & 1 == 0 => Err(Why::Duplicate),
-            // So long ago that we do not remember, it is late whatever it is.
+            // Too long ago to remember, so it counts as late.
             Some(_) => Err(Why::Late),
         }
     }
 
-    /// All that are in flight.
+    /// All requests in flight.
     pub(super) fn iter(&mut self) -> impl Iterator<Item = (Key, &mut R)> {
         self.slots.iter_mut().enumerate().filter_map(|(row, slot)| {
             let key = Key { row: row as u32, generation: slot.generation };
@@ -108,7 +109,7 @@ impl<R> Rows<R> {
         })
     }
 
-    /// How many that are.
+    /// The number of requests in flight.
     pub(super) fn len(&self) -> usize {
         self.live
     }

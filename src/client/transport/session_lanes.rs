@@ -1,4 +1,4 @@
-//! The connections of a session in the hands of a load: with retries, whatever the protocol.
+//! The connections of a session as a load owns them: with retries, whatever the protocol.
 
 use std::collections::HashMap;
 use std::task::{Context, Poll};
@@ -12,13 +12,13 @@ use super::{Session, grpc, http, retry, websocket};
 use crate::client::lanes::{Landed, Lanes};
 use crate::client::{Request, Retry, Unmatched};
 
-/// Open connections to one Flow that belong to one worker: what [`Session::lanes`] gives.
+/// Open connections to one Flow, owned by one worker; returned by [`Session::lanes`].
 pub struct SessionLanes {
     session: Session,
     kind: Kind,
-    /// Where requests are tried again.
+    /// Set if requests are retried.
     retries: Option<Box<Retries>>,
-    /// Failures that may tell of another kind of port, until that is found out.
+    /// Failures that may mean another kind of port, until that is determined.
     explaining: FuturesUnordered<BoxFuture<'static, Landed>>,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     WebSocket(Box<websocket::lanes::Lanes>),
 }
 
-/// Requests that may have to be sent again.
+/// Requests that may have to be retried.
 struct Retries {
     retry: Retry,
     tried: HashMap<u32, Tried>,
@@ -41,7 +41,7 @@ struct Tried {
     request: Request,
     attempt: u32,
     first_written: Option<Instant>,
-    /// While it waits for its next attempt.
+    /// Set while it waits for its next attempt.
     waits: Option<u64>,
 }
 
@@ -54,15 +54,15 @@ impl SessionLanes {
         SessionLanes { session, kind, retries, explaining: FuturesUnordered::new() }
     }
 
-    /// Replies that matched no request, so far. They were discarded.
+    /// Replies so far that matched no request. They were discarded.
     pub fn unmatched(&self) -> Unmatched {
         self.session.unmatched()
     }
 }
 
 impl SessionLanes {
-    /// Requests that had to wait because there may be no more connections, so far: over HTTP alone,
-    /// where each takes one.
+    /// Requests so far that had to wait because the connection limit was reached: over HTTP only,
+    /// where each takes a connection.
     pub fn waited_for_connections(&self) -> u64 {
         match &self.kind {
             Kind::Http(lanes) => lanes.waited(),
@@ -104,7 +104,7 @@ impl Lanes for SessionLanes {
                 let mut ended = Vec::new();
                 self.kind.lanes().poll(cx, &mut ended);
                 landed.extend(ended.into_iter().filter_map(|ended| retries.after(ended)));
-                // What has to wait registers its timer.
+                // Requests that must wait register their timer.
                 retries.waiting.arm(cx);
             }
         }
@@ -135,14 +135,14 @@ impl Lanes for SessionLanes {
 }
 
 impl Retries {
-    /// The request whose next attempt is due, if somebody still waits for it.
+    /// The request whose next attempt is due, unless it was abandoned.
     fn due(&mut self, row: u32, number: u64) -> Option<Request> {
         let tried = self.tried.get_mut(&row).filter(|tried| tried.waits == Some(number))?;
         tried.waits = None;
         Some(tried.request.clone())
     }
 
-    /// What a request has come to, unless it is to be tried again.
+    /// The outcome of a request, unless it is to be retried.
     fn after(&mut self, mut ended: Landed) -> Option<Landed> {
         let tried = self.tried.get_mut(&ended.row)?;
         let failure = match &mut ended.outcome {

@@ -1,17 +1,17 @@
-//! What a port seems to speak, by the first bytes it says, and the words for it.
+//! What a port seems to speak, judging by the first bytes it sends, and how to describe it.
 
 use crate::wire::{Protocol, Target};
 
-/// What an answer seems to be that is none to what we asked, for a message: with the address to try;
-/// and whether that names a protocol.
+/// Describes an answer that does not belong to our question: what it seems to be, with the address
+/// to try; and whether that names a protocol.
 pub(super) fn describe(bytes: &[u8], target: &Target) -> (String, bool) {
     match recognize(bytes) {
         Some(spoken) => (words(&spoken, target, target.tls), spoken.is_known()),
-        None => ("it answers nothing".into(), false),
+        None => ("it does not respond".into(), false),
     }
 }
 
-/// What a port seems to speak, by the first bytes it says.
+/// What a port seems to speak, judging by the first bytes it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Spoken {
     /// HTTP/2, as gRPC does.
@@ -22,17 +22,17 @@ pub(super) enum Spoken {
     WebSocket,
     /// TLS.
     Tls,
-    /// Something else: how it begins, printable.
+    /// Something else: how it begins, made printable.
     Other(String),
-    /// It takes connections and says nothing.
+    /// It accepts connections and sends nothing.
     Nothing,
 }
 
-/// How a server of SSH greets (RFC 4253, 4.2).
+/// The greeting of an SSH server (RFC 4253, 4.2).
 const SSH: &str = "SSH-";
 
 impl Spoken {
-    /// Whether it is a protocol that has a name here.
+    /// Whether it is one of the protocols named here.
     pub(super) fn is_known(&self) -> bool {
         match self {
             Spoken::Http2 | Spoken::Http | Spoken::WebSocket | Spoken::Tls => true,
@@ -70,7 +70,7 @@ pub(super) fn words(spoken: &Spoken, target: &Target, tls: bool) -> String {
             return "the port seems to speak SSH".into();
         }
         Spoken::Other(text) => return format!("the port begins with `{text}`"),
-        Spoken::Nothing => return "the port takes connections and says nothing".into(),
+        Spoken::Nothing => return "the port accepts connections but sends nothing".into(),
     };
     let plain = match (spoken, target.protocol) {
         (Spoken::Http2, Protocol::Http) => ", or `http_version: 2` for plain requests",
@@ -85,7 +85,7 @@ pub(super) fn recognize(bytes: &[u8]) -> Option<Spoken> {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', code @ ..] => {
             Some(if code.starts_with(b"101") { Spoken::WebSocket } else { Spoken::Http })
         }
-        // A SETTINGS frame on stream 0, of a sensible length: a server's first.
+        // A SETTINGS frame on stream 0, of a plausible length: a server's first.
         [0, 0, _, 4, 0, 0, 0, 0, 0, ..] => Some(Spoken::Http2),
         // A handshake message or an alert, of SSL 3.0 or any TLS.
         [0x15 | 0x16, 3, ..] => Some(Spoken::Tls),

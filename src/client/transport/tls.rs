@@ -1,4 +1,4 @@
-//! TLS settings of all three protocols, made in one place, and what a failed handshake means.
+//! TLS settings of all three protocols, and what a failed handshake means.
 
 use std::error::Error as StdError;
 use std::path::Path;
@@ -19,21 +19,21 @@ use rustls::{
 use crate::client::{CallError, ConfigError, TlsOptions};
 use crate::wire::Target;
 
-/// What is spoken inside TLS, offered to the server by ALPN.
+/// The protocol inside TLS, offered to the server by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alpn {
     /// gRPC.
     Http2,
-    /// HTTP and WebSocket. A WebSocket cannot be opened over HTTP/2 as Jina does it.
+    /// HTTP and WebSocket. The way Jina opens a WebSocket does not work over HTTP/2.
     Http1,
-    /// Whatever the server likes, to learn what that is.
+    /// Whatever the server prefers, to learn what that is.
     Any,
 }
 
 /// The settings of one client: the system's trusted certificates and our own options.
 ///
 /// # Errors
-/// A file that cannot be read or does not hold what it should.
+/// A file that cannot be read or has the wrong contents.
 pub(super) fn client_config(options: &TlsOptions, alpn: Alpn) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -77,11 +77,11 @@ pub(super) fn client_config(options: &TlsOptions, alpn: Alpn) -> Result<ClientCo
     Ok(config)
 }
 
-/// The settings of a client of ours that is none of Flows. Where nothing is `encrypted`, no certificates are
-/// read.
+/// The settings of a client for something other than Flows. If nothing is `encrypted`, no
+/// certificates are read.
 ///
 /// # Errors
-/// As for a Flow's.
+/// As for a Flow.
 pub(crate) fn tls_for(options: &TlsOptions, encrypted: bool) -> Result<ClientConfig, ConfigError> {
     if encrypted {
         return client_config(options, Alpn::Http1);
@@ -118,7 +118,7 @@ fn read_certificates(
         .map_err(|error| bad(format!("is not valid PEM: {}", words(&error))))?;
     if certificates.is_empty() {
         return Err(bad(
-            "holds no certificate; expected PEM with a `-----BEGIN CERTIFICATE-----` section"
+            "contains no certificate; expected PEM with a `-----BEGIN CERTIFICATE-----` section"
                 .into(),
         ));
     }
@@ -130,12 +130,12 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConfigError> {
     let bad = |reason: String| ConfigError::TlsFile { option: "key", path: path.into(), reason };
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound if text.windows(9).any(|window| window == b"ENCRYPTED") => {
-            bad("holds an encrypted private key; expected one without a passphrase".into())
+            bad("contains an encrypted private key; expected one without a passphrase".into())
         }
-        pem::Error::NoItemsFound => {
-            bad("holds no private key; expected PEM with a `-----BEGIN PRIVATE KEY-----` section"
-                .into())
-        }
+        pem::Error::NoItemsFound => bad(
+            "contains no private key; expected PEM with a `-----BEGIN PRIVATE KEY-----` section"
+                .into(),
+        ),
         error => bad(format!("is not valid PEM: {}", words(&error))),
     })
 }
@@ -151,18 +151,18 @@ fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
 /// The library shows lines as lists of numbers; and a line of a key file is a secret.
 fn words(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no end",
-        pem::Error::IllegalSectionStart { .. } => "a section does not begin as it should",
+        pem::Error::MissingSectionEnd { .. } => "a section has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a section has an invalid BEGIN line",
         pem::Error::Base64Decode(_) => "a section is not base64",
         _ => "it cannot be parsed",
     }
 }
 
-/// Verifies as usual, and knows a server by a certificate of its own in `ca`.
+/// Verifies as usual, but also accepts a server by its own certificate in `ca`.
 ///
-/// What `openssl req -x509` makes is a CA's certificate that signs itself. A server that presents it
-/// is trusted by OpenSSL, and so by Jina's client; webpki insists that a CA's certificate is no
-/// server's. The user named this very certificate as trusted, so we take it.
+/// `openssl req -x509` makes a self-signed CA certificate. A server that presents it is trusted by
+/// OpenSSL, and so by Jina's client; webpki insists that a CA's certificate is not a server's. The
+/// user named this very certificate as trusted, so we accept it.
 #[derive(Debug)]
 struct KnownCertificate {
     usual: Arc<WebPkiServerVerifier>,
@@ -176,14 +176,14 @@ impl KnownCertificate {
         options: &TlsOptions,
     ) -> Result<KnownCertificate, ConfigError> {
         let mut roots = RootCertStore::empty();
-        // A system without certificates, or with broken ones among them, shows in the handshake:
-        // what is not trusted is refused there.
+        // A system without certificates, or with broken ones, shows in the handshake, where
+        // untrusted servers are rejected.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for certificate in &own {
             roots.add(certificate.clone()).map_err(|error| ConfigError::TlsFile {
                 option: "ca",
                 path: options.ca.clone().unwrap_or_default(),
-                reason: format!("holds a certificate that cannot be used: {error}"),
+                reason: format!("contains a certificate that cannot be used: {error}"),
             })?;
         }
         if roots.is_empty() {
@@ -240,7 +240,7 @@ impl ServerCertVerifier for KnownCertificate {
     }
 }
 
-/// `insecure`: any certificate will do, as long as the server has its key.
+/// `insecure`: any certificate is accepted, as long as the server has its key.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -283,8 +283,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// The TLS failure behind `error`, if there is one: also one that shows only when the first bytes
-/// are read, as a server's "I want a certificate of yours" does in TLS 1.3.
+/// The TLS failure behind `error`, if there is one, even if it shows only when the first bytes are
+/// read, as a server's demand for a client certificate does in TLS 1.3.
 pub(super) fn failure_behind(
     target: &Target,
     error: &(dyn StdError + 'static),
@@ -294,7 +294,7 @@ pub(super) fn failure_behind(
         if let Some(error) = error.downcast_ref::<Error>() {
             return Some(CallError::Tls { target: target.clone(), reason: reason(error) });
         }
-        // An io::Error shows what its inner error shows, and skips it as a source.
+        // An io::Error displays its inner error, and skips it as a source.
         next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -303,16 +303,16 @@ pub(super) fn failure_behind(
     None
 }
 
-/// What was wrong, for the person who has to set it right.
+/// What was wrong, for the person who has to fix it.
 fn reason(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => certificate_reason(error),
         Error::InvalidMessage(_) | Error::InappropriateMessage { .. } => {
-            "the answer is not TLS".into()
+            "the response is not TLS".into()
         }
         Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-                "the server wants a certificate of ours; give `cert` and `key`".into()
+                "the server requires a client certificate; set `cert` and `key`".into()
             }
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -321,26 +321,28 @@ fn reason(error: &Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateRevoked
             | AlertDescription::AccessDenied => {
-                format!("the server refuses our certificate ({alert:?}); check `cert` and `key`")
+                format!(
+                    "the server rejects the client certificate ({alert:?}); check `cert` and `key`"
+                )
             }
             AlertDescription::HandshakeFailure => {
-                "the server refuses the handshake (HandshakeFailure): it may want a certificate of \
-                 ours (`cert` and `key`), or share no cipher with us"
+                "the server rejects the handshake (HandshakeFailure): it may require a client \
+                 certificate (`cert` and `key`), or have no cipher in common with flowbench"
                     .into()
             }
             AlertDescription::NoApplicationProtocol => {
                 "the server speaks another protocol inside TLS (NoApplicationProtocol)".into()
             }
             AlertDescription::UnrecognisedName => {
-                "the server does not know the name we ask for; give `server_name`".into()
+                "the server does not recognize the requested name; set `server_name`".into()
             }
             AlertDescription::ProtocolVersion => {
-                "the server speaks a version of TLS that is too old; expected 1.2 or 1.3".into()
+                "the server's TLS version is too old; expected 1.2 or 1.3".into()
             }
             alert => format!("the server ended the handshake with {alert:?}"),
         },
         Error::PeerIncompatible(what) => {
-            format!("the server has no version of TLS or cipher in common with us ({what:?})")
+            format!("the server has no TLS version or cipher in common with flowbench ({what:?})")
         }
         error => error.to_string(),
     }
@@ -349,19 +351,19 @@ fn reason(error: &Error) -> String {
 fn certificate_reason(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => {
-            "its certificate is not trusted (unknown issuer); give the issuer's certificate as `ca`"
+            "its certificate is not trusted (unknown issuer); set `ca` to the issuer's certificate"
                 .into()
         }
         CertificateError::BadSignature => {
-            "its certificate is not signed by the issuer it names, as we know that one; give the \
-             issuer's certificate as `ca`"
+            "its certificate is not signed by the trusted certificate of the issuer it names; \
+             set `ca` to the issuer's certificate"
                 .into()
         }
         CertificateError::NotValidForName => {
-            "its certificate is for another name; give `server_name`".into()
+            "its certificate is for another name; set `server_name`".into()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // Names come from the certificate's DNS and IP entries, a few as a rule.
+            // Names come from the certificate's DNS and IP entries, usually a few.
             // The library shows them as `DnsName("name")` and `IpAddress(address)`.
             let inner = |name: &String| {
                 let inner = name.split_once('(').map_or(name.as_str(), |(_, inner)| inner);
@@ -369,7 +371,7 @@ fn certificate_reason(error: &CertificateError) -> String {
             };
             let names: Vec<String> = presented.iter().take(5).map(inner).collect();
             format!(
-                "its certificate is not for `{}` but for {}; give the right one as `server_name`",
+                "its certificate is not for `{}` but for {}; set `server_name` to the right one",
                 expected.to_str(),
                 if names.is_empty() { "no name at all".into() } else { names.join(", ") },
             )
@@ -383,14 +385,14 @@ fn certificate_reason(error: &CertificateError) -> String {
             format!("its certificate is not valid before {}", date(*not_before))
         }
         error if is_of_ca(error) => {
-            "its certificate is a CA's that signs itself; trust it by giving it as `ca`".into()
+            "its certificate is a self-signed CA certificate; set `ca` to it to trust it".into()
         }
         error => format!("its certificate is not valid: {error}"),
     }
 }
 
-/// Whether a server was refused because its certificate is a CA's. rustls has no name of its own for
-/// this error of webpki and hides it behind `dyn Error`.
+/// Whether a server was rejected because its certificate is a CA's. rustls has no name for this
+/// webpki error and hides it behind `dyn Error`.
 fn is_of_ca(error: &CertificateError) -> bool {
     let CertificateError::Other(other) = error else { return false };
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))

@@ -1,4 +1,5 @@
-//! What wakes a worker that owns many connections: which of them can go on, and what is due.
+//! Wakers and timers of a worker that owns many connections: which of them can continue, and what
+//! is due.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,17 +10,17 @@ use std::task::{Context, Wake, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Whose turn it is among the connections that a worker owns, by their places.
+/// The connections of a worker that can continue, by their places.
 ///
-/// Each place has a waker of its own, so that of thousands of connections only those are looked at that
-/// can go on.
+/// Each place has a separate waker, so that of thousands of connections only those that can
+/// continue are looked at.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     woken: Arc<Woken>,
-    /// Those that have something to send, and whether a place is among them.
+    /// Places that have something to send, and whether a place is among them.
     stirred: Vec<usize>,
     is_stirred: Vec<bool>,
-    /// Those that may have something to read, next and now.
+    /// Places that may have something to read, in the next round and in this one.
     read: Vec<usize>,
     now: Vec<usize>,
 }
@@ -74,7 +75,8 @@ impl Turns {
         self.read.push(place);
     }
 
-    /// Begins a round: takes over the places that were woken, and has `cx` woken for those to come.
+    /// Begins a round: takes over the places that were woken, and registers `cx` to be woken for
+    /// later ones.
     pub(super) fn take(&mut self, cx: &mut Context<'_>) {
         let mut state = self.woken.state();
         self.read.append(&mut state.places);
@@ -99,7 +101,7 @@ impl Turns {
         self.now.pop()
     }
 
-    /// Whether the next round need not wait to be woken.
+    /// Whether the next round can begin without being woken.
     pub(super) fn goes_on(&self) -> bool {
         !self.read.is_empty() || !self.stirred.is_empty()
     }
@@ -112,24 +114,24 @@ impl Woken {
     }
 }
 
-/// What is due at some time, on one timer.
+/// Things that are due at some time, on one timer.
 pub(super) struct Timers<D> {
     due: BinaryHeap<Reverse<(Instant, D)>>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl<D: Ord> Timers<D> {
-    /// Nothing is due.
+    /// No timers.
     pub(super) fn new() -> Timers<D> {
         Timers { due: BinaryHeap::new(), sleep: None }
     }
 
-    /// Has something be due.
+    /// Adds something that is due at this time.
     pub(super) fn add(&mut self, at: Instant, due: D) {
         self.due.push(Reverse((at, due)));
     }
 
-    /// Takes what is due by now, and else has `cx` woken when it is.
+    /// Takes something that is due by now, or else registers `cx` to be woken when it is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<D> {
         let Reverse((at, _)) = self.due.peek()?;
         if *at <= Instant::now() {
@@ -139,7 +141,7 @@ impl<D: Ord> Timers<D> {
         None
     }
 
-    /// Has `cx` woken when the next is due, without taking it: for what was added since
+    /// Registers `cx` to be woken when the next is due, without taking it: for things added since
     /// [`Timers::poll`].
     pub(super) fn arm(&mut self, cx: &mut Context<'_>) {
         let Some(&Reverse((at, _))) = self.due.peek() else { return };
@@ -155,13 +157,13 @@ impl<D: Ord> Timers<D> {
             }
             none => none.insert(Box::pin(sleep_until(at))),
         };
-        // When it has gone off meanwhile, what is due is taken the next time.
+        // If it has gone off in the meantime, what is due is taken the next time.
         if sleep.as_mut().poll(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
     }
 
-    /// Keeps only what still matters, when so much has piled up that most of it cannot.
+    /// Drops what no longer matters, once more than `most` entries have piled up.
     pub(super) fn tidy(&mut self, most: usize, mut matters: impl FnMut(&D) -> bool) {
         if self.due.len() > most {
             self.due.retain(|Reverse((_, due))| matters(due));

@@ -1,4 +1,4 @@
-//! DocumentArrays as Jina saves them, in protobuf or JSON.
+//! DocumentArrays as saved by Jina, in protobuf or JSON.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,7 +34,7 @@ pub(super) fn open_docarray(
     }
 }
 
-/// Why a file is no DocumentArray. All but the first are shown after the file's name.
+/// Why a file is not a DocumentArray. All messages but the first are shown after the file's name.
 #[derive(Debug, thiserror::Error)]
 enum DocarrayError {
     #[error(transparent)]
@@ -43,11 +43,11 @@ enum DocarrayError {
     Encoding(&'static str),
     #[error("is {}", chain(.0))]
     Format(#[from] files::ReadError),
-    #[error("is no array of Documents")]
+    #[error("is not an array of Documents")]
     NotAnArray,
-    #[error("ends within its JSON array")]
+    #[error("ends in the middle of its JSON array")]
     JsonCutOff,
-    #[error("ends within a Document")]
+    #[error("ends in the middle of a Document")]
     CutOff,
     #[error("Document {number}: {error}")]
     Entry { number: usize, error: EntryError },
@@ -87,7 +87,7 @@ fn read_docarray(file: File, max: ByteSize) -> Result<(Entries, u64), DocarrayEr
             Ok((Entries::Protobuf { file, family, places }, count))
         }
         _ => {
-            // Compressed, or an unknown format, which has an error of its own.
+            // Compressed; or an unknown format, for which `files::read` returns a specific error.
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             let documents = files::read(bytes.into())?;
@@ -107,7 +107,7 @@ fn first_bad<T: Sync>(
     }
 }
 
-/// One Document of protobuf, without its tag and length.
+/// One protobuf Document, without its tag and length.
 pub(super) fn one_of_protobuf(family: Family, bytes: &[u8]) -> Result<Document, EntryError> {
     // An array of one: tag, length, message.
     let mut array = Vec::with_capacity(bytes.len() + 6);
@@ -197,8 +197,7 @@ fn elements_of(
     Ok(places)
 }
 
-/// The family of a protobuf file in either of its formats, and the offset and length of each message, in
-/// bytes.
+/// The family of a protobuf file in either format, and the offset and length of each message, in bytes.
 fn messages_of(
     reader: &mut impl BufRead,
     start: &[u8],
@@ -251,7 +250,7 @@ fn messages_of(
                 reader.read_exact(&mut length).map_err(|_| DocarrayError::CutOff)?;
                 let length = u64::from(u32::from_be_bytes(length));
                 offset += 4;
-                // A pickle begins the same way; its Documents begin with this.
+                // A pickle begins the same way, but its Documents begin with this byte.
                 if places.is_empty() && reader.fill_buf()?.first() == Some(&0x80) {
                     return Err(files::ReadError::Pickle.into());
                 }

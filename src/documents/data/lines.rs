@@ -1,4 +1,4 @@
-//! Files with a Document in JSON on each line.
+//! Files with one JSON Document per line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -20,7 +20,7 @@ const CHUNK: usize = 4096;
 /// The maximum size of a chunk in bytes, so that long entries do not add up in memory.
 const CHUNK_BYTES: usize = 32 << 20;
 
-/// What was found about an entry.
+/// The result of checking an entry.
 enum Found {
     Bad(EntryError),
     TwoContents(String),
@@ -39,7 +39,7 @@ pub(super) fn open_lines(
     let mut two_contents: Option<TwoContents> = None;
     let mut chunk: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut chunk_bytes = 0;
-    // With its line break.
+    // Includes the line break.
     let line_max = max.bytes() + 2;
     loop {
         let mut line = Vec::new();

@@ -1,7 +1,7 @@
-//! Data sets: files whose entries become Documents, larger than memory if need be.
+//! Data sets: files whose entries become Documents; they may be larger than memory.
 //!
-//! A data set is read once when it is opened. That finds every bad entry before a load begins and makes
-//! an index of entries, so that each of them takes one read, in any order.
+//! A data set is read once when it is opened. That finds every bad entry before a load begins, and builds an
+//! index so that any entry can be fetched with one read.
 
 mod docarray;
 mod lines;
@@ -27,8 +27,8 @@ use docarray::{one_of_json, one_of_protobuf, open_docarray};
 use lines::{open_lines, read_line};
 use table::{Column, csv_reader, line_of_record, open_csv, read_record};
 
-/// The number of entries between two places of the index: a larger step takes less memory, but each read
-/// has more bytes of other entries.
+/// The number of entries between two index positions: a larger step takes less memory, but each read includes
+/// more bytes of other entries.
 const INDEX_STEP: u64 = 16;
 
 /// The maximum size of one entry, whatever `max_size` allows: no message can hold a larger Document.
@@ -37,7 +37,7 @@ const ENTRY_BYTES_MAX: ByteSize = ByteSize::new(1 << 30);
 /// The maximum number of bad entries that are reported.
 const BAD_MAX: usize = 10;
 
-/// Entries in files, and the order they are taken in.
+/// Entries in files, and the order in which they are taken.
 #[derive(Debug)]
 pub(super) struct DataSet {
     path: PathBuf,
@@ -66,36 +66,36 @@ impl Opened {
 enum Entries {
     Lines(Indexed),
     Csv { file: Indexed, columns: Vec<Column> },
-    // Documents of protobuf, the bytes of each at its place.
+    // Protobuf Documents: the offset and length of each.
     Protobuf { file: File, family: Family, places: Vec<(u64, u32)> },
-    // A JSON array, the bytes of each element at its place.
+    // A JSON array: the offset and length of each element.
     Json { file: File, places: Vec<(u64, u32)> },
-    // A compressed file cannot be read in parts.
+    // A compressed file, which cannot be read in parts.
     Memory(Vec<Document>),
     Files(Vec<PathBuf>),
 }
 
-/// A file of entries, with the place of every [`INDEX_STEP`]th.
+/// A file of entries, with the offset of every [`INDEX_STEP`]th.
 #[derive(Debug)]
 struct Indexed {
     file: File,
-    // Of entries 0, 16, 32 …, and the end of the last.
+    // The offsets of entries 0, 16, 32 …, and the end of the last.
     places: Vec<u64>,
 }
 
-/// The first entry of a data set that has more contents than a Document of v1 can hold.
+/// The first entry of a data set with several kinds of content, of which a v1 Document can hold only one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{}` line {line}: {found}; {}", path.display(), ONE_CONTENT)]
 pub struct TwoContents {
     /// The file.
     pub path: PathBuf,
-    /// The line in it where the entry begins, from 1.
+    /// The line on which the entry begins, from 1.
     pub line: u64,
-    /// The contents, for example "text and blob".
+    /// The kinds of content, for example "text and blob".
     pub found: String,
 }
 
-/// Why an entry of a data set cannot be read during a load. All of them could when it was opened.
+/// Why an entry of a data set cannot be read during a load. All could be read when it was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file cannot be read.
@@ -107,7 +107,7 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
-    /// The entry is no Document.
+    /// The entry is not a Document.
     #[error("`{}` Document {number}: {source}; it was valid before the load began", path.display())]
     Entry {
         /// The file.
@@ -119,26 +119,26 @@ pub enum DataError {
     },
 }
 
-/// Why an entry of a data set is no Document.
+/// Why an entry of a data set is not a Document.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
     /// Larger than `max_size`.
-    #[error("larger than the {0} that a Document may take (`max_size`)")]
+    #[error("larger than the limit of {0} (`max_size`)")]
     TooLarge(ByteSize),
-    /// A line of JSON in another encoding.
+    /// A line of JSON that is not UTF-8.
     #[error("the line is not UTF-8 text")]
     LineEncoding,
-    /// A line that is no Document in JSON.
+    /// A line that is not a JSON Document.
     #[error("column {}: {}", .0.column(), of_line(.0))]
     Line(serde_json::Error),
-    /// A line whose keys are v1's, which take one type each.
-    #[error("column {}: {}; fields of your Flow's own schema go under `fields`", .0.column(), json_words(.0))]
+    /// A line with the keys of a v1 Document, but a value of the wrong type.
+    #[error("column {}: {}; fields of a custom schema belong under `fields`", .0.column(), json_words(.0))]
     Value(serde_json::Error),
-    /// A record that no CSV file may have.
+    /// A record that is not valid CSV.
     #[error(transparent)]
     Csv(#[from] csv::Error),
-    /// A quoted cell that goes on to the end of the file.
-    #[error("a quote that is opened here is never closed")]
+    /// A quoted cell without a closing quote.
+    #[error("the quote that is opened here is never closed")]
     OpenQuote,
     /// A record with more or fewer cells than the header has.
     #[error("expected {expected} columns, found {found}")]
@@ -148,41 +148,42 @@ pub enum EntryError {
         /// The number of cells of the record.
         found: usize,
     },
-    /// A cell in another encoding.
+    /// A cell that is not UTF-8.
     #[error("it is not UTF-8 text")]
     CellEncoding,
-    /// A cell of a field that is a number.
+    /// A cell that must be a number.
     #[error("expected a number, found `{0}`")]
     Number(String),
-    /// A cell of a field that is an array.
+    /// A cell that must be an array.
     #[error("expected a list of numbers such as `[1, 2.5]`, found `{0}`")]
     Numbers(String),
     /// A cell of `granularity` or `adjacency`.
-    #[error("expected a whole number from 0 on, found `{0}`")]
+    #[error("expected a whole number of at least 0, found `{0}`")]
     Depth(String),
     /// A cell of `blob`.
     #[error("expected base64")]
     Base64,
-    /// Columns such as `tags.a` and `tags.a.b`: a tag that would be a value and a map.
+    /// Columns such as `tags.a` and `tags.a.b`: the tag would have to be both a value and a map.
     #[error(
-        "tag `{0}` has a value, and a column for what is below it; leave one of the two columns out"
+        "tag `{0}` has a column for its value and one for a nested value; leave one of the two columns out"
     )]
     Tag(String),
     /// Columns such as `fields.a` and `fields.a.b`.
     #[error(
-        "field `{0}` has a value, and a column for what is below it; leave one of the two columns out"
+        "field `{0}` has a column for its value and one for a nested value; leave one of the two \
+         columns out"
     )]
     Field(String),
-    /// An entry of a DocumentArray that cannot be read from its place.
+    /// An entry of a DocumentArray that cannot be read from the file.
     #[error(transparent)]
     Read(io::Error),
-    /// An entry of a DocumentArray in JSON that is no Document.
+    /// An entry of a JSON DocumentArray that is not a Document.
     #[error("{}", chain(.0))]
     Json(#[from] files::ReadError),
-    /// An entry of a DocumentArray in protobuf that is no Document.
+    /// An entry of a protobuf DocumentArray that is not a Document.
     #[error("{}", chain(.0))]
     Protobuf(#[from] DecodeError),
-    /// An entry of a DocumentArray without anything in it.
+    /// An empty entry of a DocumentArray.
     #[error("there is none")]
     Nothing,
 }
@@ -190,8 +191,9 @@ pub enum EntryError {
 /// What is wrong with a line of JSON.
 fn of_line(error: &serde_json::Error) -> String {
     match (error.classify(), json_words(error)) {
-        (Category::Eof, _) => "the line ends within its JSON".into(),
-        // Said of any word that begins as `null` does, such as `nothing`. It has no type of its own.
+        (Category::Eof, _) => "the line ends in the middle of its JSON".into(),
+        // serde_json says this about any word that begins like `null`, such as `nothing`, and has no error type
+        // for it.
         (Category::Syntax, words) if words == "expected ident" => "not valid JSON".into(),
         (Category::Syntax, words) => format!("not valid JSON: {words}"),
         (_, words) => words,
@@ -199,8 +201,8 @@ fn of_line(error: &serde_json::Error) -> String {
 }
 
 impl DataSet {
-    /// Opens the data set of a generator, if it has one, whose entries take at most `max`; its problems
-    /// go to `problems`.
+    /// Opens the data set of a generator, if it has one. Each entry may take at most `max`. Problems are added
+    /// to `problems`.
     pub(super) fn open(
         spec: &DocumentsSpec,
         at: Spot<'_>,
@@ -241,7 +243,7 @@ impl DataSet {
             ("repeat", spec.repeat == Some(true), has_data || spec.count.is_some(), "an end"),
         ] {
             if given && !fits {
-                let message = format!("`{key}` has no meaning without {of}");
+                let message = format!("`{key}` has no effect without {of}");
                 at.name(key).problem(problems, message, |problem| problem);
             }
         }
@@ -301,8 +303,7 @@ impl DataSet {
             return None;
         }
         if count == 0 {
-            let what =
-                if kind == "blob" { "no file is named like" } else { "there are no Documents in" };
+            let what = if kind == "blob" { "no file matches" } else { "there are no Documents in" };
             at.problem(problems, format!("{what} `{}`", path.display()), |problem| problem);
             return None;
         }
@@ -311,7 +312,7 @@ impl DataSet {
         Some(DataSet { path, entries, count, two_contents, order, exponent, key })
     }
 
-    /// The first entry that no Document of v1 can hold.
+    /// The first entry that no v1 Document can hold.
     pub(super) fn two_contents(&self) -> Option<&TwoContents> {
         self.two_contents.as_ref()
     }
@@ -325,17 +326,17 @@ impl DataSet {
         files.iter().map(PathBuf::as_path)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(super) fn len(&self) -> u64 {
         self.count
     }
 
-    /// Whether every Document of a stream is the same.
+    /// Whether all Documents of a stream are equal.
     pub(super) fn is_constant(&self) -> bool {
         self.count == 1
     }
 
-    /// Whether an entry may come more than once in a round.
+    /// Whether an entry may occur more than once in a round.
     pub(super) fn draws(&self) -> bool {
         matches!(self.order, Order::Random | Order::Zipf)
     }
@@ -345,7 +346,7 @@ impl DataSet {
         self.entry(self.which(i, round))
     }
 
-    /// Where that entry stands. Reads the file from its beginning, so it is for messages.
+    /// The position of that entry. Reads the file from the beginning, so it is only for messages.
     pub(super) fn place(&self, i: u64, round: u64) -> EntryPlace {
         let entry = self.which(i, round);
         let line = match &self.entries {
@@ -361,7 +362,7 @@ impl DataSet {
         EntryPlace { path: self.path.clone(), at }
     }
 
-    /// By its number in the file, from 0.
+    /// The index of that entry in the file, from 0.
     fn which(&self, i: u64, round: u64) -> u64 {
         let n = self.count;
         match self.order {
@@ -431,7 +432,7 @@ impl Indexed {
         Ok(block)
     }
 
-    /// The line of an entry of a file with one on each line, from 1.
+    /// The line number of an entry in a file with one per line, from 1.
     fn line(&self, entry: u64) -> io::Result<u64> {
         let breaks = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         let block = self.block(entry)?;
@@ -461,7 +462,7 @@ fn is_blank(line: &[u8]) -> bool {
 }
 
 fn open_file(path: &Path, at: Spot<'_>, problems: &mut Vec<Problem>) -> Option<File> {
-    // Opening a pipe would wait for who writes to it.
+    // Opening a pipe would block until it has a writer.
     let opened = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
         true => File::open(path),
         false => Err(io::Error::other("it is not a file")),
@@ -474,7 +475,7 @@ fn unreadable(path: &Path, error: &io::Error, at: Spot<'_>, problems: &mut Vec<P
     at.problem(problems, message, |problem| problem);
 }
 
-/// Reports the first bad entries of a data set, by their lines. Each problem stands at the key that
+/// Reports the first bad entries of a data set, with their line numbers. Each problem is placed at the key that
 /// names the file.
 fn tell_bad(path: &Path, bad: &[(u64, EntryError)], at: Spot<'_>, problems: &mut Vec<Problem>) {
     for (line, error) in bad.iter().take(BAD_MAX) {

@@ -1,4 +1,4 @@
-//! Files of comma-separated values, whose columns go into fields of Documents.
+//! CSV files, whose columns become fields of Documents.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -19,14 +19,14 @@ use crate::units::{ByteSize, nearest};
 use crate::wire::proto::v2::NodeProto;
 use crate::wire::{Document, Map, NamedScore, NdArray, Tensor};
 
-/// What a column of a CSV file is.
+/// The use of a column of a CSV file.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     index: usize,
     field: Field,
 }
 
-/// A field of a Document that a text can be put into.
+/// A field of a Document that a text can be assigned to.
 #[derive(Clone, Debug)]
 enum Field {
     Text(fn(&mut Document) -> &mut String),
@@ -37,11 +37,11 @@ enum Field {
     Tensor,
     Embedding,
     Location,
-    // The names below `tags`.
+    // The path of names below `tags`.
     Tag(Vec<String>),
     Score(String),
     Evaluation(String),
-    // The names below `fields`.
+    // The path of names below `fields`.
     Own(Vec<String>),
 }
 
@@ -148,7 +148,7 @@ pub(super) fn open_csv(
     Some(Opened { entries, count, two_contents })
 }
 
-/// The line in which a record below the header begins, from 1; by its number, from 0.
+/// The line number, from 1, on which a record begins; `record` is its index below the header, from 0.
 pub(super) fn line_of_record(path: &Path, record: u64) -> Option<u64> {
     let mut reader = csv_reader(path).from_reader(BufReader::new(File::open(path).ok()?));
     let mut read = csv::ByteRecord::new();
@@ -158,8 +158,8 @@ pub(super) fn line_of_record(path: &Path, record: u64) -> Option<u64> {
     read.position().map(csv::Position::line)
 }
 
-/// Lines after the beginning of a file's last record, which starts at `from`, up to the quote in it
-/// that is never closed, if there is one. The rest of the file is the text of one cell then.
+/// Looks in a file's last record, which starts at `from`, for a quote that is never closed: returns how many
+/// lines below the start it is, if there is one. The rest of the file is then a single cell.
 fn open_quote(file: &File, from: u64, path: &Path) -> Option<u64> {
     let mut rest = vec![0; usize::try_from(file.metadata().ok()?.len().checked_sub(from)?).ok()?];
     file.read_exact_at(&mut rest, from).ok()?;
@@ -175,12 +175,12 @@ fn open_quote(file: &File, from: u64, path: &Path) -> Option<u64> {
         }
         begins = opened.is_none() && (byte == separator(path) || matches!(byte, b'\n' | b'\r'));
     }
-    // Blank lines before the record are no part of it.
+    // Blank lines before the record are not part of it.
     let blank = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r'));
     opened.map(|at| at - blank.filter(|byte| **byte == b'\n').count() as u64)
 }
 
-/// Which column goes where; `None` when something is unknown.
+/// Maps columns to fields; `None` if something is unknown.
 fn columns_of(
     header: &[String],
     columns: Option<&IndexMap<String, String>>,
@@ -191,7 +191,7 @@ fn columns_of(
 ) -> Option<Vec<Column>> {
     let before = problems.len();
     let mut found = Vec::new();
-    // One of two columns of a name would win without a word.
+    // With two columns of the same name, one would silently replace the other.
     let wanted = |name: &str| match columns {
         Some(columns) => columns.values().any(|column| column == name),
         None => true,
@@ -205,7 +205,7 @@ fn columns_of(
         };
         if wanted(name) && header[..index].iter().any(is_same) {
             let message =
-                format!("two columns of `{}` go into `{}`", path.display(), canonical(name));
+                format!("two columns of `{}` are mapped to `{}`", path.display(), canonical(name));
             at.problem(problems, message, |problem| problem.help("name each column once"));
         }
     }
@@ -214,7 +214,7 @@ fn columns_of(
             for (name, column) in columns {
                 let field = Field::of(name);
                 if field.is_none() {
-                    let message = format!("`{name}` is no field that a column can be put into");
+                    let message = format!("`{name}` is not a field that a column can be mapped to");
                     columns_at
                         .name(name)
                         .problem(problems, message, |problem| problem.suggest(name, FIELDS));
@@ -236,13 +236,13 @@ fn columns_of(
                     Some(field) => found.push(Column { index, field }),
                     None => {
                         let message = format!(
-                            "column `{name}` of `{}` is named like no field",
+                            "column `{name}` of `{}` matches no Document field",
                             path.display()
                         );
                         at.problem(problems, message, |problem| match nearest(name, FIELDS) {
                             Some(near) => problem.help(format!("did you mean `{near}`?")),
                             None => problem.help(format!(
-                                "say where it goes, as in `columns: {{text: {name}}}`"
+                                "map it to a field, as in `columns: {{text: {name}}}`"
                             )),
                         });
                     }
@@ -253,7 +253,7 @@ fn columns_of(
     (problems.len() == before).then_some(found)
 }
 
-/// The fields that a column can be put into, for suggestions.
+/// The fields that a column can be assigned to, for suggestions.
 const FIELDS: [&str; 19] = [
     "id",
     "text",
@@ -319,7 +319,7 @@ pub(super) fn read_record(
     for column in columns {
         let bytes = record.get(column.index).unwrap_or_default();
         let text = std::str::from_utf8(bytes).map_err(|_| EntryError::CellEncoding)?;
-        // A cell without anything in it sets nothing.
+        // An empty cell sets nothing.
         if text.is_empty() {
             continue;
         }
@@ -338,7 +338,7 @@ pub(super) fn read_record(
     Ok(document)
 }
 
-/// Puts the text of a cell into a field.
+/// Assigns the text of a cell to a field.
 fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), EntryError> {
     let number = |text: &str| {
         let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
@@ -368,7 +368,7 @@ fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), EntryEr
         Field::Tag(path) => {
             put_below(&mut document.tags, path, typed(text)).map_err(EntryError::Tag)?;
         }
-        // `read_record` does, when it has them all.
+        // `read_record` assigns these once it has them all.
         Field::Own(_) => (),
         Field::Score(name) => {
             document.scores.insert(name.clone(), score(number(text)?));
@@ -380,7 +380,7 @@ fn put(document: &mut Document, field: &Field, text: &str) -> Result<(), EntryEr
     Ok(())
 }
 
-/// A cell that is a number, `true` or `false` becomes one; all else is text.
+/// A cell that is a number, `true` or `false` becomes one; anything else is text.
 fn typed(text: &str) -> Value {
     match serde_json::from_str(text.trim()) {
         Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
@@ -388,8 +388,8 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// A cell of a schema of its own: a number where it is written as one is, so that `007` and `1.50` stay
-/// text; `true` and `false`; lists and maps in JSON.
+/// A cell of a custom schema: a number if it is written in the usual form, so that `007` and `1.50` stay text;
+/// `true` and `false`; lists and maps in JSON.
 fn of_any_type(text: &str) -> Value {
     let trimmed = text.trim();
     match serde_json::from_str(trimmed) {
@@ -399,13 +399,13 @@ fn of_any_type(text: &str) -> Value {
     }
 }
 
-/// Whether a number is written as we would write it.
+/// Whether a number is written the way we would write it.
 fn number_as_written(number: &serde_json::Number, text: &str) -> bool {
     let written = number.to_string();
     written == text
 }
 
-/// Puts a value into a map below these names; the name that has another value already is an error.
+/// Inserts a value into nested maps at this path; the error is the name that already has another value.
 fn put_below(map: &mut Map, path: &[String], value: Value) -> Result<(), String> {
     let Some((last, above)) = path.split_last() else { return Ok(()) };
     let mut map = map;

@@ -1,4 +1,4 @@
-//! What an Executor does, and what goes wrong with it, as written.
+//! The behaviour and faults of an Executor, as users configure them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,30 +13,30 @@ use super::service_time::ServiceTime;
 use crate::units::{ByteSize, Percentage, Span};
 use crate::wire::Map;
 
-/// What happens at an endpoint, in this order. Nothing happens for keys that are left out.
+/// What happens at an endpoint, in this order. Omitted keys do nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// Which fields its Documents may have; default: as the Executor says.
+    /// Which fields its Documents may have; default: those of the Executor.
     pub schema: Option<SchemaSpec>,
     /// Service time; default: that of the Executor.
     pub service_time: Option<ServiceTime>,
-    /// Which requests end with an exception; default: as the Executor says.
+    /// Which requests end with an exception; default: as for the Executor.
     pub fail: Option<Fail>,
     /// Keeps only Documents that meet this condition.
     pub filter: Option<Condition>,
     /// Sets fields of every Document.
     pub set: Option<Set>,
-    /// Gives every Document invented matches.
+    /// Gives every Document generated matches.
     pub matches: Option<Matches>,
     /// Appends Documents.
     pub append: Option<Append>,
     /// A dict to return, which clients find in `parameters["__results__"]`.
     #[schemars(with = "Option<serde_json::Value>")]
     pub results: Option<Map>,
-    /// Pads the Documents of the answer to at least this size, by a tag `padding` of the last one.
+    /// Pads the Documents of the response to at least this size with a tag `padding` on the last one.
     pub response_size: Option<ByteSize>,
-    /// What goes wrong with the answer; default: as the Executor says.
+    /// Faults of the response; default: as for the Executor.
     pub faults: Option<Faults>,
     /// Makes this a streaming endpoint, which answers one Document with many.
     pub stream: Option<StreamOf>,
@@ -55,7 +55,7 @@ pub struct Set {
     pub embedding: Option<u32>,
 }
 
-/// Invented matches.
+/// Generated matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matches {
@@ -129,41 +129,41 @@ pub struct ExceptionConfig {
     pub args: Vec<String>,
 }
 
-/// What goes wrong with answers, each for a share of them chosen at random.
+/// Faults of responses, each for a share of them chosen at random.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// The connection is dropped without an answer.
+    /// The connection is dropped without a response.
     pub drop: Percentage,
-    /// The answer is delayed.
+    /// The response is delayed.
     pub late: Option<Late>,
-    /// The answer comes twice; not over HTTP.
+    /// The response is sent twice; not over HTTP.
     pub twice: Percentage,
-    /// The answer comes after the next one of its call or connection; not over HTTP.
+    /// The response is sent after the next one of its call or connection; not over HTTP.
     pub out_of_order: Percentage,
-    /// The answer has an id that no request had.
+    /// The response has an id that no request had.
     pub wrong_id: Percentage,
-    /// The answer is bytes that are no message.
+    /// The response is bytes that are not a message.
     pub garbage: Percentage,
 }
 
-/// Delayed answers.
+/// Delayed responses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Late {
-    /// The share of answers.
+    /// The share of responses.
     pub share: Percentage,
     /// The delay. Other requests are served meanwhile.
     pub by: Span,
 }
 
-/// Periods of work and standstill: of each `every`, the last `for` is standstill.
+/// Periodic stalls: the Executor stalls for the last `for` of each `every`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stall {
     /// Length of a period.
     pub every: Span,
-    /// The standstill at the end of each period.
+    /// Length of the stall at the end of each period.
     pub r#for: Span,
 }
 
@@ -195,7 +195,7 @@ struct DownMap {
     /// The beginning.
     #[serde(default)]
     after: Span,
-    /// Its length; default: for ever.
+    /// Its length; default: forever.
     #[serde(default)]
     r#for: Option<Span>,
 }

@@ -1,7 +1,7 @@
 //! Conditions on Documents in DocArray's query language: `{tags__lang: {$eq: en}}`.
 //!
-//! This is what `when` of a real Flow takes. All operators of docarray 0.21 are there; a
-//! placeholder such as `{tags__other}` is not.
+//! A real Flow takes the same under `when`. All operators of docarray 0.21 are supported; placeholders such
+//! as `{tags__other}` are not.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::wire::{Document, Family, Map};
 #[derive(Clone, Debug)]
 pub struct Condition {
     node: Node,
-    /// As written; conditions are compared by it.
+    /// As written; two conditions are equal if these are.
     given: Map,
 }
 
@@ -181,7 +181,7 @@ impl Node {
 }
 
 impl Test {
-    /// Whether a missing value meets it: only if it asks for absence.
+    /// Whether a value passes the test. A missing value passes only if the test asks for absence.
     fn holds(&self, value: Option<&Value>) -> bool {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let compared = |with: &Value| value.and_then(|value| compare(value, with));

@@ -1,4 +1,4 @@
-//! The Flow itself and its Executors, as written.
+//! The Flow itself and its Executors, as users configure them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,7 +32,7 @@ pub struct FlowConfig {
     pub host: IpAddr,
     /// Fixed ports; a protocol without one gets a free port.
     pub ports: BTreeMap<ProtocolName, u16>,
-    /// Which fields Documents of v2 may have: `legacy`, `any`, or a JSON schema of their own; v1 has no choice.
+    /// Which fields Documents of v2 may have: `legacy`, `any`, or a custom JSON schema; v1 has no choice.
     pub schema: SchemaSpec,
     /// TLS for all protocols.
     pub tls: Option<TlsFiles>,
@@ -40,20 +40,20 @@ pub struct FlowConfig {
     pub graphql: Option<bool>,
     /// Whether HTTP serves `/index`, `/search`, `/update` and `/delete`; v1 only.
     pub crud: bool,
-    /// Endpoints with an HTTP route of their own, as by `flow.expose_endpoint`; v1 only.
+    /// Endpoints with a separate HTTP route, as with `flow.expose_endpoint`; v1 only.
     pub expose: Vec<String>,
     /// Whether pages of any website may call the HTTP gateway.
     pub cors: bool,
     /// How many requests of one call are processed at a time; 0 for 100,000, the maximum.
     pub prefetch: usize,
     /// How long the gateway waits for an Executor before it tries again; after three more attempts the call
-    /// fails. Default: for ever.
+    /// fails. Default: forever.
     pub timeout_send: Option<Span>,
     /// The seed of all random choices.
     pub seed: u64,
     /// A file for the arrival and departure of every request, one line each.
     pub log: Option<PathBuf>,
-    /// The Executors. Each gets the output of the one before it, unless its `needs` say otherwise.
+    /// The Executors. Each gets the output of the one before it, unless it has `needs`.
     pub executors: Vec<ExecutorConfig>,
 }
 
@@ -92,14 +92,14 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The authority whose client certificates are accepted; without it, clients need none.
+    /// The CA whose client certificates are accepted; without it, clients need none.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
 }
 
 /// An Executor.
 ///
-/// `uses` says what it does to Documents, and `default` and `endpoints` what happens after that. Service
+/// `uses` defines what it does to Documents, `default` and `endpoints` what happens after that. Service
 /// times and failures can be set for the whole Executor and for each endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +109,7 @@ pub struct ExecutorConfig {
     /// What it does.
     #[serde(default)]
     pub uses: Uses,
-    /// The name of its Python class in exceptions. Default: that of `uses`, or made from the name.
+    /// The name of its Python class in exceptions. Default: that of `uses`, or derived from the name.
     #[serde(default)]
     pub class: Option<String>,
     /// The Executors whose Documents it gets, or `gateway` for those of the request. Default: the Executor
@@ -122,7 +122,7 @@ pub struct ExecutorConfig {
     /// Number of replicas; requests go to each in turn.
     #[serde(default = "one")]
     pub replicas: u32,
-    /// One of them that is slower. With it, routes tell the replica, as Jina's do not: `encoder/rep-1`.
+    /// A replica that is slower. With it, routes name the replica, unlike Jina's: `encoder/rep-1`.
     #[serde(default)]
     pub slow_replica: Option<SlowReplica>,
     /// How many requests a replica processes at a time; the others wait in order. Default: no limit.
@@ -131,13 +131,13 @@ pub struct ExecutorConfig {
     /// How many requests may wait for a replica; further ones are rejected with an exception.
     #[serde(default = "queue_bound")]
     pub queue: usize,
-    /// Which fields its Documents may have; default: as the Flow says.
+    /// Which fields its Documents may have; default: those of the Flow.
     #[serde(default)]
     pub schema: Option<SchemaSpec>,
     /// Its service time.
     #[serde(default)]
     pub service_time: ServiceTime,
-    /// Times at which it stands still.
+    /// Periodic stalls.
     #[serde(default)]
     pub stall: Option<Stall>,
     /// A slow start.
@@ -149,14 +149,14 @@ pub struct ExecutorConfig {
     /// When it is unreachable.
     #[serde(default)]
     pub down: Option<Down>,
-    /// What goes wrong with its answers.
+    /// Faults of its responses.
     #[serde(default)]
     pub faults: Option<Faults>,
-    /// What it does at endpoints that are not named under `endpoints`. If only `endpoints` are given, it does
-    /// not take part in other requests.
+    /// Its behaviour at endpoints that are not named under `endpoints`. If only `endpoints` are given, it
+    /// does not take part in other requests.
     #[serde(default)]
     pub default: Option<Behaviour>,
-    /// What it does at endpoints, by their names such as `/index`.
+    /// Its behaviour at endpoints, by their names such as `/index`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Behaviour>")]
     pub endpoints: IndexMap<String, Behaviour>,
@@ -210,7 +210,7 @@ fn one() -> u32 {
     1
 }
 
-/// The default length of the queue: long enough for any overload, and still a limit.
+/// The default length of the queue: long enough for any overload, yet bounded.
 fn queue_bound() -> usize {
     100_000
 }
@@ -267,7 +267,7 @@ impl ExecutorConfig {
 }
 
 impl ProtocolName {
-    /// As it is written.
+    /// The name in configuration files.
     pub fn as_str(self) -> &'static str {
         match self {
             ProtocolName::Grpc => "grpc",
@@ -376,11 +376,12 @@ executors:
                 "protocols[1]: `grpc` is listed twice",
                 "ports.http: a port for a protocol that is not among `protocols`",
                 "graphql: the v2 family has no GraphQL",
-                "executors[0].needs[0]: no Executor before this one is called `b` (there are: `gateway`)",
-                "executors[1].name: there is an Executor called `a` already",
+                "executors[0].needs[0]: no Executor before this one is named `b` (known: `gateway`)",
+                "executors[1].name: another Executor is already named `a`",
                 "executors[1].replicas: expected 1 to 10000 replicas, found 0",
                 "executors[1].endpoints.x: an endpoint starts with `/`, found `x`",
-                "executors[2].name: an Executor has a name of 1 to 200 characters that is not `gateway`, found `gateway`",
+                "executors[2].name: expected a name of 1 to 200 characters other than `gateway`, \
+                 found `gateway`",
                 "executors[2].needs: expected at least one name; `gateway` is the request itself",
             ]
         );

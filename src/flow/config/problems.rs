@@ -1,4 +1,4 @@
-//! Mistakes in a configuration whose values are valid one by one.
+//! Mistakes in a configuration that parsing its values does not find.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::schema::SchemaSpec;
 use crate::units::ByteSize;
 use crate::wire::{Schema, SchemaMistake, Step};
 
-/// A mistake in a configuration beyond a single invalid value.
+/// A mistake in a configuration that parsing its values does not find.
 ///
 /// `Display` gives `executors[1].needs[0]: …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl FlowConfig {
                 found.add(["graphql".into()], "the v2 family has no GraphQL");
             }
             if !self.expose.is_empty() {
-                let message = "the v2 family has a route for every endpoint by itself";
+                let message = "the v2 family already has a route for every endpoint";
                 found.add(["expose".into()], message);
             }
         }
@@ -94,7 +94,7 @@ impl FlowConfig {
         found.0
     }
 
-    /// Schemas that v1 does not have, or that cannot be read.
+    /// Reports schemas that v1 does not support or that are invalid.
     fn schema_problems(&self, found: &mut Problems) {
         let mut check = |spec: &SchemaSpec, path: Vec<PathStep>| match spec {
             SchemaSpec::Legacy => (),
@@ -149,13 +149,12 @@ impl FlowConfig {
             |key: &str, step: PathStep| at(key).into_iter().chain([step]).collect::<Vec<_>>();
         if name.is_empty() || name == "gateway" || name.chars().count() > NAME_MAX {
             let message = format!(
-                "an Executor has a name of 1 to {NAME_MAX} characters that is not `gateway`, found \
-                 `{name}`"
+                "expected a name of 1 to {NAME_MAX} characters other than `gateway`, found `{name}`"
             );
             found.add(at("name"), message);
         }
         if before.iter().any(|other| other.name == *name) {
-            found.add(at("name"), format!("there is an Executor called `{name}` already"));
+            found.add(at("name"), format!("another Executor is already named `{name}`"));
         }
         if executor.replicas == 0 || executor.replicas > REPLICAS_MAX {
             let message =
@@ -165,11 +164,13 @@ impl FlowConfig {
         if let Some(slow) = executor.slow_replica {
             if slow.replica >= executor.replicas {
                 let (slow, replicas) = (slow.replica, executor.replicas);
-                let message = format!("there is no replica {slow}: of {replicas}, the first is 0");
+                let message = format!(
+                    "there is no replica {slow}: `replicas` is {replicas}, and the first is 0"
+                );
                 found.add(at("slow_replica"), message);
             }
             if !(slow.factor.is_finite() && slow.factor >= 1.0) {
-                let message = format!("expected a factor from 1 on, found {}", slow.factor);
+                let message = format!("expected a factor of at least 1, found {}", slow.factor);
                 found.add(at("slow_replica"), message);
             }
         }
@@ -199,7 +200,7 @@ impl FlowConfig {
                 let known = before.iter().map(|other| format!(", `{}`", other.name));
                 let known: String = known.collect();
                 let message = format!(
-                    "no Executor before this one is called `{need}` (there are: `gateway`{known})"
+                    "no Executor before this one is named `{need}` (known: `gateway`{known})"
                 );
                 found.add(deeper("needs", n.into()), message);
             }
@@ -248,7 +249,7 @@ impl Behaviour {
     }
 }
 
-/// Maximum number of Documents that a behaviour makes of one.
+/// Maximum number of Documents that a behaviour makes from one.
 const COUNT_MAX: u64 = 1_000_000;
 
 /// Maximum length of an embedding.
@@ -257,7 +258,7 @@ const EMBEDDING_MAX: u64 = 65_536;
 /// Maximum padding in bytes: the largest message of a gateway.
 const RESPONSE_MAX: ByteSize = ByteSize::new(1 << 30);
 
-/// Maximum length of a name: names are matched against patterns from outside, and are in every route.
+/// Maximum length of a name: names are matched against patterns from clients and appear in every route.
 const NAME_MAX: usize = 200;
 
 /// Maximum number of replicas of an Executor: more than any real Flow has.

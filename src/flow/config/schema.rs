@@ -1,4 +1,4 @@
-//! Which fields Documents may have, as written.
+//! Which fields Documents may have, as users configure it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ pub enum SchemaSpec {
     Legacy,
     /// Any fields of any type, kept as they are.
     Any,
-    /// Those of this JSON schema, as pydantic writes it: Documents are checked against it as in a real Executor.
+    /// The fields of this JSON schema, in pydantic's format: Documents are validated as in a real Executor.
     Own(serde_json::Value),
 }
 

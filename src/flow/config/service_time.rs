@@ -1,4 +1,4 @@
-//! Service times as written.
+//! Service times as users configure them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,11 +37,11 @@ pub enum ServiceTime {
     },
     /// A time per Document of a request, drawn anew for each.
     PerDocument(Box<ServiceTime>),
-    /// Longer when many requests are in service.
+    /// Increases when many requests are in service.
     Knee(Box<Knee>),
 }
 
-/// Service that slows down under load, as where processors or memory are shared.
+/// Service that slows down under load, as when processors or memory are shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Knee {
@@ -67,7 +67,7 @@ enum ServiceTimeMap {
     Lognormal(Quantiles),
     /// A time per Document of a request.
     PerDocument(Box<ServiceTime>),
-    /// Longer when many requests are in service.
+    /// Increases when many requests are in service.
     Knee(Box<Knee>),
 }
 
@@ -84,7 +84,7 @@ impl Default for ServiceTime {
     }
 }
 
-/// Why a map is no service time.
+/// Why a map is not a service time.
 #[derive(Debug, thiserror::Error)]
 enum ServiceTimeError {
     #[error(transparent)]

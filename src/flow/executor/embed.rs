@@ -1,4 +1,4 @@
-//! Embeddings made from a Document's content: the same for the same content, on every machine.
+//! Embeddings computed from a Document's content: equal content gives equal embeddings on every machine.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use crate::wire::{Document, NdArray, Tensor};
 /// The length of an embedding.
 const DIMENSIONS: usize = 64;
 
-/// Gives every Document without an embedding one.
+/// Adds an embedding to every Document that has none.
 pub(super) fn embed_missing(docs: &mut [Document]) {
     for doc in docs {
         if doc.embedding.is_none() {

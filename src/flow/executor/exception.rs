@@ -26,14 +26,14 @@ impl Exception {
         Exception { name: name.into(), args: Vec::new(), message: None }
     }
 
-    /// With one more argument, a string.
+    /// Adds a string argument.
     pub(in crate::flow) fn text(self, text: impl Into<String>) -> Exception {
         let str = text.into();
         let repr = repr(&str);
         self.arg(str, repr)
     }
 
-    /// With one more argument that `str` and `repr` show the same: a number, a dict.
+    /// Adds an argument that `str` and `repr` show alike, such as a number or a dict.
     pub(in crate::flow) fn value(self, shown: &str) -> Exception {
         self.arg(shown.into(), shown.into())
     }
@@ -48,7 +48,7 @@ impl Exception {
         self
     }
 
-    /// The status of a response: raised by `method` of the Executor class `class`.
+    /// The status of a response, with the exception raised by `method` of the Executor class `class`.
     pub(in crate::flow) fn into_status(self, class: &str, method: &str, family: Family) -> Status {
         let all = self.args.iter().map(|arg| arg.repr.as_str()).collect::<Vec<_>>().join(", ");
         let last = match self.args.as_slice() {

@@ -11,15 +11,15 @@ use crate::wire::{Document, Map, Schema, told};
 /// Which fields Documents may have.
 #[derive(Clone, Debug)]
 pub(in crate::flow) enum Fields {
-    /// Those of the default schema; others are dropped.
+    /// The fields of the default schema; others are dropped.
     Legacy,
-    /// Any of any type.
+    /// Any fields of any type.
     Any,
-    /// Those of a schema of its own.
+    /// The fields of a custom schema.
     Own(Arc<OwnSchema>),
 }
 
-/// A schema as it is written, and as it was understood.
+/// A schema as written and as parsed.
 #[derive(Debug)]
 pub(in crate::flow) struct OwnSchema {
     pub(in crate::flow) json: Value,
@@ -33,13 +33,13 @@ impl Fields {
             SchemaSpec::Any => Fields::Any,
             SchemaSpec::Own(json) => match Schema::read(json, None) {
                 Some(schema) => Fields::Own(Arc::new(OwnSchema { json: json.clone(), schema })),
-                // The configuration was refused for it.
+                // Validation of the configuration has already rejected it.
                 None => Fields::Any,
             },
         }
     }
 
-    /// The schema of its own, if it has one.
+    /// The custom schema, if there is one.
     pub(in crate::flow) fn own(&self) -> Option<&OwnSchema> {
         match self {
             Fields::Own(own) => Some(own),
@@ -47,7 +47,7 @@ impl Fields {
         }
     }
 
-    /// Makes a Document one of its own schema, as an Executor does that reads it.
+    /// Converts a Document to the custom schema, as an Executor does when it reads one.
     ///
     /// # Errors
     /// pydantic's exception.
@@ -56,7 +56,7 @@ impl Fields {
         own.schema.check(doc).map_err(|invalid| Exception::validation(told(&own.schema, &invalid)))
     }
 
-    /// The Document of a body, which was checked; `None` where the default schema cannot have it.
+    /// The Document in a validated body; `None` if the default schema cannot represent it.
     pub(in crate::flow) fn document(&self, doc: Map) -> Option<Document> {
         use crate::wire::Family::V2;
         let of_json = |doc: &Map| {
@@ -65,7 +65,7 @@ impl Fields {
         };
         match self {
             Fields::Legacy => of_json(&doc),
-            // What v1 has under the same names is that, and what else there is stays as it came.
+            // Fields named as in v1 are read as v1's where they fit; otherwise all fields stay as they came.
             Fields::Any => of_json(&doc).or_else(|| {
                 let bytes = V2.encode_docs(&[Document::of_fields(doc)]).ok()?;
                 V2.decode_docs(bytes).ok()?.pop()

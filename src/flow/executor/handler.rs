@@ -31,7 +31,7 @@ pub(super) struct Handler {
     faults: Option<config::Faults>,
 }
 
-/// What the `uses` of an Executor does, before what its configuration adds.
+/// What the `uses` of an Executor does, before its configured behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
     Nothing,
@@ -40,12 +40,12 @@ enum Does {
     Search,
     Delete,
     Status,
-    /// Whether the endpoint asks for it, and not a parameter.
+    /// Whether the endpoint, rather than a parameter, asks for it.
     Append(bool),
     Clear,
     Sleep,
     Fail,
-    /// Whether the endpoint asks for it, and not a parameter.
+    /// Whether the endpoint, rather than a parameter, asks for it.
     Sum(bool),
     /// Appends a Document that names the Executor.
     WasHere(&'static str),
@@ -73,7 +73,7 @@ pub(super) struct Effect {
 }
 
 impl Handler {
-    /// The handlers of an Executor: the one for all other endpoints, and those of named endpoints.
+    /// The handlers of an Executor: the default one, and those of named endpoints.
     pub(super) fn all(
         config: &ExecutorConfig,
         schema: &SchemaSpec,
@@ -120,7 +120,7 @@ impl Handler {
             .endpoints
             .iter()
             .filter(|(endpoint, _)| !named.iter().any(|(known, _)| known == endpoint));
-        // An Executor that does something at every endpoint does it at named ones, too.
+        // An Executor that does something at every endpoint also does it at named ones.
         let further = further.map(|(endpoint, behaviour)| {
             (endpoint.clone(), handler(default.unwrap_or(Nothing), Some(behaviour)))
         });
@@ -171,7 +171,7 @@ impl Handler {
         }
     }
 
-    /// Processes a request. Documents change only once nothing can fail any more.
+    /// Processes a request. Documents change only once nothing can fail anymore.
     pub(super) async fn work(
         &self,
         docs: &mut Docs,
@@ -240,7 +240,7 @@ impl Handler {
         Ok(effect)
     }
 
-    /// Applies what the configuration adds.
+    /// Applies the configured behaviour.
     fn add(&self, docs: &mut Docs, work: &Work<'_>) -> Result<(), ReadError> {
         let Behaviour { filter, set, matches, append, response_size, .. } = &self.behaviour;
         if filter.is_none()
@@ -297,7 +297,7 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// A Document with an id of its own.
+/// Gives a Document a new id.
 fn new(doc: Document) -> Document {
     Document { id: crate::flow::message::new_uuid().simple().to_string(), ..doc }
 }

@@ -19,7 +19,7 @@ const CAPACITY: usize = 1_000_000;
 /// Maximum total size of the encoded Documents, in bytes.
 const CAPACITY_BYTES: usize = 4 << 30;
 
-/// Documents that are found by their embedding.
+/// Documents that can be searched by embedding.
 #[derive(Debug, Default)]
 pub(super) struct MemoryIndex {
     kept: RwLock<Kept>,
@@ -81,7 +81,7 @@ impl MemoryIndex {
             index.find(&queries, &mut moved, limit);
             moved
         });
-        // It fails only when the runtime shuts down, and then nobody waits for the answer.
+        // It fails only when the runtime shuts down, when nobody waits for the answer anymore.
         *docs = found.await.unwrap_or_default();
         Ok(())
     }
@@ -181,7 +181,7 @@ fn unit(doc: &Document) -> Result<Vec<f32>, Exception> {
         Some(NdArray::Dense(tensor)) => {
             let values = tensor.values_f64();
             let values =
-                values.map_err(|_| missing("an embedding that is no vector of numbers"))?;
+                values.map_err(|_| missing("an embedding that is not a vector of numbers"))?;
             values.map(|value| value as f32).collect::<Vec<f32>>()
         }
         Some(NdArray::Sparse(_)) => return Err(missing("a sparse embedding")),

@@ -42,7 +42,7 @@ pub(super) struct Executor {
     replicas: Vec<Replica>,
     /// The replica whose turn it is.
     next: AtomicUsize,
-    /// Routes show which replica it was.
+    /// Whether routes show the replica.
     tells_replica: bool,
 }
 
@@ -60,7 +60,7 @@ struct Replica {
 struct State {
     queue: Queue,
     rng: Pcg64Mcg,
-    /// Until when no request is served, because one blocks the replica while it sleeps.
+    /// When the replica serves requests again, if one blocks it by sleeping.
     blocked: Duration,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Handled {
     pub(super) failure: Option<Status>,
     /// Deliberate faults of the answer.
     pub(super) faults: Faults,
-    /// The replica, where routes are to show it.
+    /// The replica, if routes show it.
     pub(super) replica: Option<String>,
 }
 
@@ -197,7 +197,7 @@ impl Executor {
         family: Family,
     ) -> Result<(), DecodeError> {
         let Some(condition) = &self.when else { return Ok(()) };
-        // Whoever only looks at them drops nothing that a schema has.
+        // Filtering only reads Documents, so it must not drop fields of a custom schema.
         let fields = match self.handler(endpoint).map(|handler| &handler.fields) {
             Some(Fields::Any | Fields::Own(_)) => Fields::Any,
             Some(Fields::Legacy) | None => Fields::Legacy,
@@ -316,7 +316,7 @@ impl Executor {
         Admission { done, fails, faults }
     }
 
-    /// Sleeps as the `sleeper` does. If it blocks, later requests wait.
+    /// Sleeps for a `sleeper`. If it blocks, later requests wait.
     async fn sleep(&self, replica: &Replica, time: Duration, blocks: bool, world: &World) {
         let now = world.epoch.elapsed();
         let until = {
@@ -336,7 +336,7 @@ impl Executor {
 /// The Document number `number` (from 0) of a streaming endpoint.
 pub(super) fn streamed(doc: &Document, number: u32) -> Document {
     let id = format!("{}-{number}", doc.id);
-    // What a schema of its own has is given back as it is.
+    // Documents with a custom schema are returned unchanged.
     if doc.has_own_schema() {
         return Document { id, ..doc.clone() };
     }
@@ -370,11 +370,11 @@ mod tests {
         assert_eq!(class_name("image-encoder_2"), "ImageEncoder2");
     }
 
-    /// How long requests take, in the order of their times, that arrive at random at a mean rate
-    /// a second. Time is counted, not waited for.
+    /// The response times, sorted, of requests that arrive at random with a mean of `rate` per second. Time
+    /// is simulated.
     fn simulate(config: &ExecutorConfig, rate: f64) -> Vec<Duration> {
         const REQUESTS: usize = 2_000_000;
-        // What the queue does before it is in equilibrium is no part of the truth.
+        // Requests before the queue reaches equilibrium are left out.
         const WARMUP: usize = 20_000;
         let executor = Executor::new(config, 1, &SchemaSpec::Legacy);
         let handler = executor.handler(None).expect("it has a default");
@@ -397,7 +397,7 @@ mod tests {
         times
     }
 
-    /// Mean and quantiles are within a hundredth of theory.
+    /// Checks that mean and quantiles are within 1 % of theory.
     #[track_caller]
     fn follows_theory(model: &str, service_time: ServiceTime, servers: u32, utilisation: f64) {
         let config = ExecutorConfig {

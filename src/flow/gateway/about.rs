@@ -1,11 +1,11 @@
-//! What a gateway says of itself: the method `_status` of gRPC and the path `/status`.
+//! What a gateway reports about itself: the gRPC method `_status` and the path `/status`.
 
 use std::collections::BTreeMap;
 
 use super::handle::Gateway;
 use crate::wire::Family;
 
-/// Versions and system (`jina`), and variables of the environment (`envs`).
+/// Versions and system (`jina`), and environment variables (`envs`).
 pub(super) fn about(gateway: &Gateway) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let (jina, docarray, proto) = match gateway.family {
         Family::V1 => ("3.12.0", "0.21.1", "0.1.13"),

@@ -3,7 +3,7 @@
 /// Why bytes cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CodecError {
-    /// A real gateway says so, and Jina's client shows it.
+    /// The wording of a real gateway, which Jina's client shows.
     #[error("Incorrect padding")]
     NotBase64,
     #[error("invalid UTF-8")]

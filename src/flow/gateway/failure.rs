@@ -1,4 +1,4 @@
-//! Failures that end a whole call. An exception of an Executor is none: it is part of the answer.
+//! Failures that end a whole call. An Executor's exception does not: it is part of the answer.
 
 use crate::flow::pattern::PatternError;
 use crate::flow::topology::NetworkError;
@@ -33,7 +33,7 @@ pub(super) enum CallFailure {
 }
 
 impl CallFailure {
-    /// The Python class of the exception, where gRPC tells it.
+    /// The Python class of the exception, where gRPC reports it.
     pub(super) fn class(&self) -> &'static str {
         match self {
             CallFailure::Pattern(_) => "re.error",

@@ -29,8 +29,8 @@ use crate::wire::{
     encode_struct,
 };
 
-/// Maximum number of bytes of requests that one call processes at a time, whatever their number. After
-/// that, a client that keeps on writing has to wait.
+/// Maximum total size in bytes of the requests that one call processes at a time. Beyond that, a client that
+/// keeps writing has to wait.
 const IN_WORK_BYTES_MAX: usize = 256 << 20;
 
 /// Answers one call.
@@ -82,7 +82,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Messages pass as bytes.
+/// A codec that passes messages through as bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Raw;
 
@@ -229,7 +229,7 @@ fn endpoints(gateway: &Gateway) -> EndpointsProto {
     let named = gateway.topology.endpoints().into_iter().map(str::to_owned);
     let default = gateway.topology.has_default().then(|| "/default".to_owned());
     let dry_run = std::iter::once("_jina_dry_run_".to_owned());
-    // Flows whose Executors declare no schemas tell none here.
+    // Flows whose Executors declare no schemas report none.
     let schemas = gateway.topology.told_schemas();
     let schemas = (!schemas.is_empty()).then_some(schemas);
     EndpointsProto {
@@ -341,7 +341,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// The answers of one call, as its requests come in.
 struct Answers {
     gateway: Arc<Gateway>,
-    /// Cancelled to drop the connection.
+    /// Cancelled in order to drop the connection.
     line: CancellationToken,
     prefetch: usize,
     /// `None` when all requests are in.
@@ -452,7 +452,7 @@ impl Stream for Answers {
                         Box::pin(
                             async move { (gateway.answer(bytes, Protocol::Grpc).await, length) },
                         );
-                    // An answer that is there at once need not wait in the set.
+                    // An answer that is ready immediately need not wait in the set.
                     if this.in_work.len() == 0
                         && let Poll::Ready((done, _)) = work.as_mut().poll(cx)
                     {

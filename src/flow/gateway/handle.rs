@@ -1,4 +1,4 @@
-//! The gateway itself, which knows no protocol: it passes messages through the Executors.
+//! The gateway itself, independent of protocols: it passes messages through the Executors.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use crate::flow::timer::Timer;
 use crate::flow::topology::{NetworkError, Topology, WalkError};
 use crate::wire::{Family, Protocol, Status};
 
-/// The largest message that is read, in bytes: 1 GiB, the limit of a real gateway over WebSocket. A real
-/// one has no limit over gRPC and HTTP; here one client must not take all memory.
+/// Maximum size of a message in bytes: 1 GiB, the limit of a real gateway over WebSocket. A real one has no
+/// limit over gRPC and HTTP, but here one client must not take all memory.
 pub(super) const MESSAGE_MAX: usize = 1 << 30;
 
 /// How many requests of one call are processed at a time when the Flow sets no limit.
@@ -29,7 +29,7 @@ const PREFETCH_MAX: usize = 100_000;
 /// How many compiled `target_executor` patterns are kept.
 const PATTERNS: usize = 64;
 
-/// Executors and what all protocols need to send messages through them.
+/// The Executors, and everything that protocols need to send messages through them.
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) family: Family,
@@ -41,9 +41,9 @@ pub(super) struct Gateway {
     pub(super) crud: bool,
     /// Endpoints with a path of their own.
     pub(super) expose: Vec<String>,
-    /// Whether browsers may ask from pages of other origins.
+    /// Whether browsers may send requests from pages of other origins.
     pub(super) cors: bool,
-    /// Its Executors and what they bind.
+    /// Its Executors and the endpoints they bind.
     pub(super) topology: Topology,
     world: World,
     log: Option<Log>,
@@ -125,7 +125,7 @@ impl Gateway {
         Working(self.in_work.clone())
     }
 
-    /// Waits for this time, on the exact clock of the Flow.
+    /// Sleeps this long, by the exact clock of the Flow.
     pub(super) async fn sleep(&self, time: Duration) {
         if !time.is_zero() {
             self.world.timer.sleep_until(Instant::now() + time).await;
@@ -191,7 +191,7 @@ impl Gateway {
         answered
     }
 
-    /// Notes the arrival of a request for the log. The returned value writes its line.
+    /// Notes the arrival of a request. The returned value writes its line into the log.
     pub(super) fn arrived(&self, message: &Message, protocol: Protocol) -> Note<'_> {
         Note(
             self.log
@@ -230,7 +230,7 @@ impl Drop for Working {
 pub(super) struct Note<'a>(Option<(&'a Log, String, Protocol, Stamp)>);
 
 impl Note<'_> {
-    /// The answer leaves, or there is none.
+    /// Records that the answer leaves, or that there is none.
     pub(super) fn departs(self, answered: bool) {
         if let Some((log, id, protocol, arrival)) = self.0 {
             log.departure(&id, protocol, arrival, answered);
@@ -246,7 +246,7 @@ pub(super) fn limit(prefetch: usize) -> usize {
     }
 }
 
-/// Bytes that are no protobuf message: a varint that never ends.
+/// Bytes that are not a protobuf message: a varint that never ends.
 pub(super) fn garbage() -> Bytes {
     Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
 }

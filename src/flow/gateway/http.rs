@@ -38,7 +38,7 @@ enum Route {
     Stream(StreamOf),
     /// GraphQL.
     GraphQl,
-    /// Anything without Documents, with its answer.
+    /// A path that takes no Documents, with its answer.
     Side(Reply),
 }
 
@@ -227,7 +227,7 @@ async fn post_v2(
         Ok(post) => post,
         Err(refusal) => return refuse(refusal),
     };
-    // Those of a schema of its own are made fit by it.
+    // A custom schema checks and converts its Documents itself.
     let too_large = |doc: &Map| fields.own().is_none() && !fits_int32(&doc.clone().into());
     if post.data.iter().any(too_large) {
         return internal_error();

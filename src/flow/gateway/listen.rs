@@ -46,7 +46,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const WINDOW: u32 = 4 << 20;
 const FRAME_MAX: u32 = 4 << 20;
 const HEADER_LIST_MAX: u32 = 16 << 10;
-/// A real gateway has no limit here. With it, memory is bounded, and further streams wait at the client.
+/// Maximum number of streams per connection. A real gateway has no limit; this one bounds memory, and further
+/// streams wait at the client.
 const STREAMS_MAX: u32 = 10_000;
 /// How often a v2 gateway pings silent clients.
 const PING_EVERY: Duration = Duration::from_secs(10);
@@ -55,9 +56,9 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Server {
     gateway: Arc<Gateway>,
-    /// Tells connections to finish what they have and end.
+    /// Asks connections to finish their requests and close.
     stop: CancellationToken,
-    /// Ends them at once.
+    /// Closes them immediately.
     abort: CancellationToken,
     tasks: TaskTracker,
 }
@@ -76,7 +77,7 @@ impl Server {
         })
     }
 
-    /// Listens on an address, port 0 for a free one. Gives the port.
+    /// Listens on an address (port 0 means any free port) and returns the port.
     pub(crate) async fn listen(
         &self,
         protocol: Protocol,
@@ -99,8 +100,8 @@ impl Server {
         Ok(port)
     }
 
-    /// Takes no new connections and requests, waits up to `grace` for those in flight, then ends what is
-    /// left. Idle connections get [`QUIET`] to close.
+    /// Takes no new connections and requests, waits up to `grace` for those in flight, then closes the rest.
+    /// Idle connections get [`QUIET`] to close.
     pub(crate) async fn stop(&self, grace: Duration) {
         const TICK: Duration = Duration::from_millis(250);
         self.stop.cancel();
@@ -199,7 +200,7 @@ impl Door {
     async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let read = Arc::new(AtomicUsize::new(0));
         let io = TokioIo::new(Counted { io: socket, read: read.clone() });
-        // Cancelled to drop this connection without an answer.
+        // Cancelled in order to drop this connection without an answer.
         let broken = CancellationToken::new();
         let gateway = self.gateway.clone();
         let stop = self.stop.clone();

@@ -33,7 +33,7 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
     add("/dry_run", "get", readiness.into(), false);
     add("/status", "get", "Get the status of Jina service".into(), false);
     match gateway.family {
-        // The absence of further paths tells clients that Documents are taken elsewhere.
+        // The absence of further paths tells clients to send Documents elsewhere.
         _ if protocol == Protocol::WebSocket => (),
         Family::V1 => {
             add("/post", "post", "Post a data request to some endpoint".into(), true);
@@ -143,7 +143,7 @@ pub(super) fn schema(gateway: &Gateway, protocol: Protocol) -> Value {
     })
 }
 
-/// Puts a schema, and those that it defines, among the components, and gives its name there.
+/// Moves a schema and its definitions into the components and returns its name there.
 fn hoisted(endpoint: &str, schema: &Value, components: &mut Map<String, Value>) -> String {
     let bare = endpoint.trim_matches('/').replace('/', "_");
     let mut schema = schema.clone();
@@ -159,7 +159,7 @@ fn hoisted(endpoint: &str, schema: &Value, components: &mut Map<String, Value>) 
     if root.is_none() {
         defined.insert(title.clone(), schema);
     }
-    // Two endpoints may mean different things by one name.
+    // Two endpoints may use one name for different schemas.
     let names: Vec<(String, String)> = defined
         .iter()
         .map(|(name, schema)| {
@@ -175,7 +175,7 @@ fn hoisted(endpoint: &str, schema: &Value, components: &mut Map<String, Value>) 
     names.into_iter().find(|(known, _)| *known == root).map_or(root, |(_, to)| to)
 }
 
-/// A schema whose references lead to the components.
+/// A schema whose references point to the components.
 fn renamed(schema: &Value, names: &[(String, String)]) -> Value {
     match schema {
         Value::Object(map) => map

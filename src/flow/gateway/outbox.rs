@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::handle::Answer;
 
-/// Answers that wait to be sent: those of one request, and one that is held back.
+/// Answers waiting to be sent: those of one request, and one that is held back.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ready: VecDeque<Bytes>,
@@ -32,7 +32,7 @@ impl Outbox {
         self.ready.pop_front()
     }
 
-    /// No more answers come: releases what was held back.
+    /// Releases what was held back, as no more answers come.
     pub(super) fn end(&mut self) {
         self.ready.extend(self.held.drain(..));
     }

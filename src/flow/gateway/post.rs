@@ -1,4 +1,4 @@
-//! Makes the message that goes through the Flow from a body of the v1 family, for HTTP, GraphQL and
+//! Converts a body of the v1 family into the message that goes through the Flow, for HTTP, GraphQL and
 //! WebSocket.
 
 use base64::Engine;
@@ -46,7 +46,7 @@ pub(super) fn message_v1(post: PostV1, endpoint: Option<String>) -> Result<Messa
     })
 }
 
-/// Leaves a Document one content: of several, the tensor if it has one, else the blob.
+/// Keeps only one content of a Document: of several, the tensor if it has one, else the blob.
 fn one_content(mut doc: Map) -> Result<Map, CodecError> {
     if let Some(Value::String(blob)) = doc.get("blob") {
         let blob = BASE64_STANDARD.encode(codecs::base64(blob)?);

@@ -38,7 +38,7 @@ pub(super) fn services(family: Family) -> &'static [&'static str] {
     }
 }
 
-/// The service, made anew for each of the few calls.
+/// The service, built anew for each of the few calls.
 pub(super) fn service(
     family: Family,
 ) -> impl Service<

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::body::Refusal;
 
-/// A body that is sent whole, or as it is produced.
+/// A body, sent whole or as it is produced.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 pub(super) type Reply = Response<Body>;
 

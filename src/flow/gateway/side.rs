@@ -9,7 +9,7 @@ use super::openapi;
 use super::reply::{self, Reply};
 use crate::wire::Protocol;
 
-/// The answer of such a path, if it is one.
+/// The answer of the path, if it is one of these.
 pub(super) fn route(gateway: &Gateway, protocol: Protocol, path: &str) -> Option<Reply> {
     Some(reply::json(
         StatusCode::OK,

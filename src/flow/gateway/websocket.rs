@@ -37,17 +37,17 @@ use crate::wire::{Family, Form, Protocol};
 /// The frame that ends the requests: Python's `bytes(True)`.
 const END: &[u8] = &[0];
 
-/// Maximum number of bytes of requests that one connection processes at a time, whatever their number.
+/// Maximum total size in bytes of the requests that one connection processes at a time.
 const IN_WORK_BYTES_MAX: usize = 256 << 20;
 
-/// Maximum number of frames handled in one go before other connections get their turn.
+/// Maximum number of frames handled before other connections get their turn.
 const BURST: usize = 256;
 
 /// Signals that end a connection.
 pub(super) struct Ends {
     /// Finish the requests that are being processed.
     pub(super) stop: CancellationToken,
-    /// At once.
+    /// Close immediately.
     pub(super) abort: CancellationToken,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Ends {
 enum Mode {
     /// `bytes`: a `DataRequestProto` each.
     Binary,
-    /// Anything else: an object of JSON each.
+    /// Anything else: a JSON object each.
     Json,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// The answer to a WebSocket handshake where there is none.
+/// The answer to a WebSocket handshake where WebSocket is not served.
 pub(super) fn forbidden() -> reply::Reply {
     let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::FORBIDDEN;
@@ -232,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             && self.bytes_in_work < IN_WORK_BYTES_MAX
     }
 
-    /// Handles an event and all that have happened already, so that answers are sent together.
+    /// Handles an event and all other pending ones, so that answers are sent together.
     async fn handle_all(&mut self, event: Event) -> Result<(), Ending> {
         let mut next = Some(event);
         for _ in 0..BURST {
@@ -327,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         work: impl Future<Output = Done> + Send + 'static,
     ) -> Result<(), Ending> {
         let mut work: Work = Box::pin(work);
-        // An answer that is there at once need not wait in the set.
+        // An answer that is ready immediately need not wait in the set.
         match (&mut work).now_or_never() {
             Some((done, _)) => self.settle(done),
             None => {

@@ -1,5 +1,5 @@
-//! What a plan will do, before it does it: how many requests, how large, how many at a time, and what
-//! the samples will be able to tell. And what of it cannot work.
+//! Predicts what a plan will do: how many requests, how large, how many at a time, and which percentiles the
+//! samples can certify. Also finds what cannot work.
 
 mod refuse;
 
@@ -16,13 +16,13 @@ use crate::stats::samples_needed;
 use crate::units::Quantile;
 use crate::wire::{DataRequest, Family, Form, Header, Map, Protocol};
 
-/// Requests that are made to see how large they are.
+/// Requests that are built to estimate their size.
 const SAMPLED: u64 = 4;
 
-/// Bytes that wait encoded ahead of need, for each step.
+/// Bytes of encoded requests that are queued in advance, for each step.
 const QUEUED_BYTES: u64 = 64 << 20;
 
-/// What will happen in a scenario.
+/// What a scenario is expected to do.
 #[derive(Clone, Debug)]
 pub struct Forecast {
     /// The scenario's name.
@@ -34,32 +34,32 @@ pub struct Forecast {
     pub peak: f64,
     /// What the levels count.
     pub(crate) unit: LevelUnit,
-    /// How long the load takes, where that is known.
+    /// How long the load takes, if known.
     pub duration: Option<Duration>,
     /// Requests of all steps.
     pub requests: Amount,
-    /// Documents in them.
+    /// Documents in all requests.
     pub documents: Amount,
-    /// The mean size of one request, in bytes; none where it cannot be encoded before it is known what
-    /// a step before it returns.
+    /// The mean size of one request, in bytes; `None` if it cannot be encoded before an earlier step has
+    /// returned.
     pub request_bytes: Option<f64>,
-    /// A latency that the thresholds promise: the condition, and its limit.
+    /// The latency limit that the thresholds set: the condition, and its limit.
     pub objective: Option<(Condition, Duration)>,
     /// Requests in flight at the highest level when every request takes as long as the objective
     /// allows, by Little's law.
     pub in_flight: Option<f64>,
     /// No more than these are ever in flight.
     pub in_flight_max: u64,
-    /// Connections to the Flow, as far as is foreseen: with the requests in flight of the objective, or
-    /// else those of one second.
+    /// Connections to the Flow, estimated from the requests in flight if every request takes as long as the
+    /// objective allows, or else one second.
     pub connections: u64,
-    /// The rate that a bound of connections can carry when every request takes as long as the objective
-    /// allows: over HTTP, where each has one to itself.
+    /// The rate that a limited number of connections can carry if every request takes as long as the objective
+    /// allows: over HTTP, where each request occupies a connection.
     pub carried_per_s: Option<f64>,
-    /// Memory for what waits and flies, in bytes, foreseen likewise.
+    /// Memory for requests that are queued or in flight, in bytes, estimated in the same way.
     pub memory_bytes: u64,
-    /// The percentiles that so many samples can certify at 99 % confidence, and the first that they
-    /// cannot, with the samples it takes.
+    /// The percentiles that this many samples can certify at 99 % confidence, and the first that they cannot,
+    /// with the number of samples it needs.
     pub certified: Vec<Quantile>,
     /// See `certified`.
     pub uncertified: Option<(Quantile, u64)>,
@@ -68,7 +68,7 @@ pub struct Forecast {
 /// What a level counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LevelUnit {
-    /// Requests at a time of a load without a schedule.
+    /// Concurrent requests of a load without a schedule.
     InFlight,
     /// Clients that each wait for their response.
     Clients,
@@ -79,33 +79,33 @@ pub(crate) enum LevelUnit {
 /// A number that may not be known yet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Amount {
-    /// So many.
+    /// Exactly this many.
     Exactly(u64),
-    /// About so many when every request takes what the objective allows; more when it is faster.
+    /// About this many if every request takes as long as the objective allows; more if it is faster.
     About(u64),
-    /// As many as the Flow answers.
+    /// It depends on the Flow.
     Unknown,
 }
 
-/// What the machine gives.
+/// The limits of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Files and connections that the process may have open.
     pub files: u64,
-    /// Memory that is free, in bytes.
+    /// Free memory, in bytes.
     pub memory_bytes: u64,
-    /// Processors, which as many threads keep busy.
+    /// Processors: the number of threads that can run at once.
     pub cores: usize,
 }
 
 /// The percentiles that reports have.
 const PERCENTILES: [f64; 6] = [50.0, 90.0, 95.0, 99.0, 99.9, 99.99];
 
-/// Parts that the levels of a schedule are cut into.
+/// The number of equal parts into which the levels of a schedule are divided.
 const LEVELS: usize = 40;
 
 impl Plan {
-    /// What each scenario will do on a machine of so many processors.
+    /// What each scenario is expected to do on a machine with this many processors.
     pub fn forecast(&self, cores: usize) -> Vec<Forecast> {
         self.scenarios.iter().map(|scenario| self.foresee(scenario, cores)).collect()
     }
@@ -128,12 +128,12 @@ impl Plan {
             Load::Closed { .. } => peak as u64,
             Load::Open { max_in_flight, .. } => *max_in_flight as u64,
         };
-        // Without a promise we foresee that a response takes a second.
+        // Without an objective, assume that a response takes a second.
         let foreseen = match &scenario.load {
             Load::Open { .. } => in_flight_max.min(in_flight.unwrap_or(peak).ceil() as u64),
             _ => in_flight_max,
         };
-        // There are never more in flight than there are.
+        // No more can be in flight than there are in total.
         let foreseen = match iterations {
             Amount::Exactly(count) => foreseen.min(count),
             Amount::About(_) | Amount::Unknown => foreseen,
@@ -156,7 +156,7 @@ impl Plan {
             .saturating_add((foreseen.min(1 << 40) as f64 * bytes * 2.0) as u64);
         let samples = match (iterations, &scenario.load) {
             (Amount::Exactly(count), _) => Some(count),
-            // As many come almost always, whatever the random gaps.
+            // Whatever the random gaps, at least this many arrive almost always.
             (Amount::About(count), Load::Open { schedule, .. }) => {
                 Some(count.saturating_sub(spread(count, schedule)))
             }
@@ -199,7 +199,7 @@ impl Plan {
         }
     }
 
-    /// The mean size of the first requests of all steps.
+    /// The mean size of the first requests of every step.
     fn request_bytes(&self, scenario: &Scenario) -> Option<f64> {
         let family = family(&self.flows[scenario.flow]);
         let form = match scenario.protocol {
@@ -235,7 +235,7 @@ impl Amount {
         }
     }
 
-    /// The smaller of the two, when one of them is an end.
+    /// The smaller of the two, if `end` is set.
     fn up_to(self, end: Option<u64>) -> Amount {
         match (self, end) {
             (Amount::Exactly(count), Some(end)) => Amount::Exactly(count.min(end)),
@@ -246,8 +246,8 @@ impl Amount {
     }
 }
 
-/// How far a count of random arrivals is from its mean at most, in all but 3 of 1 000 loads: three
-/// standard deviations of a process of such gaps.
+/// The largest deviation of a count of random arrivals from its mean, in all but 3 of 1 000 loads: three
+/// standard deviations of a process with such gaps.
 fn spread(count: u64, schedule: &Schedule) -> u64 {
     let burstiness = match schedule {
         Schedule::Rate { process, .. } => process.burstiness(),
@@ -256,7 +256,7 @@ fn spread(count: u64, schedule: &Schedule) -> u64 {
     (3.0 * burstiness * (count as f64).sqrt()).ceil() as u64
 }
 
-/// The latency that thresholds promise: of the mean, or of the lowest quantile there is.
+/// The latency limit of the thresholds: on the mean, or else on the lowest quantile.
 fn objective(scenario: &Scenario) -> Option<(Condition, Duration)> {
     let rank = |condition: &Condition| match &condition.metric.measure {
         Measure::Latency(Part::Response | Part::Service, statistic) => match statistic {
@@ -283,7 +283,7 @@ fn objective(scenario: &Scenario) -> Option<(Condition, Duration)> {
         })
 }
 
-/// How many iterations the Documents of a step are enough for; `None`: without end.
+/// How many iterations the Documents of a step last for; `None` means no end.
 fn iterations(step: &Step) -> Option<u64> {
     match &step.work {
         Work::Post(post) => {
@@ -303,7 +303,7 @@ fn extent(
         Load::Once => (None, Amount::Exactly(by_documents.unwrap_or(1))),
         Load::Closed { clients, think_time, until } => {
             let duration = load.length();
-            // The pauses between steps are a part of the latency.
+            // The pauses between steps are part of the iteration's latency.
             let pause = think_time.mean();
             let rate = latency.map(|latency| 1.0 / (latency + pause).as_secs_f64().max(1e-6));
             let about = match (duration, rate) {
@@ -323,7 +323,7 @@ fn extent(
                 None => Amount::Unknown,
             };
             let amount = amount.up_to(until.requests).up_to(by_documents);
-            // A constant rate also tells when so many requests are over.
+            // A constant rate also determines when this many requests have been sent.
             let duration = duration.or(match (profile.as_constant(), amount) {
                 (Some(rate), Amount::Exactly(count)) if rate > 0.0 => {
                     Duration::try_from_secs_f64(count as f64 / rate).ok()
@@ -369,7 +369,7 @@ pub(super) fn peak(load: &Load) -> f64 {
         Load::Closed { clients: profile, .. }
         | Load::Open { schedule: Schedule::Rate { profile, .. }, .. } => profile.peak(),
         Load::Open { schedule: Schedule::Trace { due, .. }, .. } => {
-            // The most in any second.
+            // The most arrivals within any second.
             let mut first = 0;
             let mut most = 0;
             for (last, at) in due.iter().enumerate() {
@@ -383,7 +383,7 @@ pub(super) fn peak(load: &Load) -> f64 {
     }
 }
 
-/// The Documents of so many iterations.
+/// The Documents of this many iterations.
 fn documents(scenario: &Scenario, iterations: Amount) -> Amount {
     let per_step = |step: &Step, count: u64| match &step.work {
         Work::Post(Post { documents: Some(documents), request_size, .. }) => {
@@ -414,7 +414,7 @@ fn family(flow: &Flow) -> Family {
         Origin::Remote(clients) | Origin::Command { clients, .. } => {
             match clients.first().map(|client| client.family) {
                 Some(FamilyChoice::Is(family)) => family,
-                // Only the Flow knows; sizes of the two families are nearly the same.
+                // Only the Flow knows; sizes in the two families are nearly the same.
                 _ => Family::V1,
             }
         }

@@ -1,4 +1,4 @@
-//! What cannot work, told before any load.
+//! What cannot work, reported before any load.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::schedule::Schedule;
 use crate::source::{Problem, Problems, Spot};
 use crate::units::ByteSize;
 
-/// Tells of what cannot work: thresholds that no Flow can hold, and more than the machine has.
+/// Reports what cannot work: thresholds that no Flow can meet, and needs that exceed the machine's limits.
 ///
 /// # Errors
-/// Each such thing, at its place in the file.
+/// Each such problem, at its place in the file.
 pub fn check(
     suite: &LoadedSuite,
     plan: &Plan,
@@ -22,7 +22,7 @@ pub fn check(
     limits: &Limits,
 ) -> Result<(), Problems> {
     let mut problems = Vec::new();
-    // Scenarios of a plan are those of the suite, in their order.
+    // Scenarios of a plan are those of the suite, in the same order.
     let all = suite.scenarios.iter().zip(&plan.scenarios).zip(forecasts);
     for ((unit, scenario), forecast) in all {
         let at = Spot::of(&unit.node);
@@ -32,7 +32,7 @@ pub fn check(
             if !threshold.implicit
                 && let Some(reason) = impossible(&threshold.that, scenario, forecast)
             {
-                let message = format!("`{}` cannot hold: {reason}", threshold.that);
+                let message = format!("`{}` cannot be met: {reason}", threshold.that);
                 at.key("thresholds").index(index).problem(&mut problems, message, |p| p);
             }
         }
@@ -43,8 +43,8 @@ pub fn check(
     }
 }
 
-/// Tells of scenarios, of those that `runs` names, that need more connections than the process may
-/// open, each by itself or those together that begin at the same time, whatever the Flow does.
+/// Reports scenarios, of those that `runs` selects, that need more connections than the process may open,
+/// whatever the Flow does: one scenario alone, or those that begin at the same time together.
 ///
 /// # Errors
 /// Each of them, at its place in the file.
@@ -60,7 +60,7 @@ pub fn check_connections(
     for (unit, scenario) in all.filter(|(_, scenario)| runs(&scenario.name)) {
         let opened = scenario.workers(limits.cores, plan.part).connections as u64;
         let needed = match &scenario.load {
-            // However few are opened before.
+            // Even if fewer are opened in advance.
             Load::Closed { .. } if scenario.has_a_connection_each() => {
                 opened.max(plan.part.share(peak(&scenario.load) as u64))
             }
@@ -75,30 +75,31 @@ pub fn check_connections(
         }
         let before = together;
         together = together.saturating_add(files(needed, here));
-        // Told once, of the first that is too much.
+        // Reported once, for the first scenario over the limit.
         if before <= limits.files && together > limits.files {
             let message = format!(
-                "this takes {needed} connections beside scenarios that begin at the same time, and the \
-                 process may have {} files open for all of them",
+                "this needs {needed} connections in addition to scenarios that begin at the same \
+                 time, but the process may open only {} files for all of them",
                 limits.files
             );
             place_of_connections(at).problem(&mut problems, message, |problem| {
-                problem.help("raise the limit (`ulimit -n`), or let it wait for another by `needs`")
+                problem
+                    .help("raise the limit (`ulimit -n`), or make it wait for another with `needs`")
             });
         }
     }
     Problems::new(&suite.sources, problems).map_or(Ok(()), Err)
 }
 
-/// Whether the Flow runs in this process, so that both ends of a connection are files of ours.
+/// Whether the Flow runs in this process, so that both ends of a connection count as our open files.
 fn is_here(plan: &Plan, scenario: &Scenario) -> bool {
     matches!(plan.flows[scenario.flow].origin, Origin::Embedded(_))
 }
 
-/// Files that the program itself takes: its reports, data sets, the runtime's own.
+/// Files that the program itself opens: its reports, data sets, the runtime's.
 const OTHER_FILES: u64 = 64;
 
-/// Files that so many connections take.
+/// Files that this many connections take.
 fn files(connections: u64, here: bool) -> u64 {
     connections.saturating_mul(if here { 2 } else { 1 })
 }
@@ -111,7 +112,7 @@ fn place_of_connections(at: Spot<'_>) -> Spot<'_> {
     }
 }
 
-/// Tells of more connections than there can be, and whether it did.
+/// Reports more connections than are possible; returns whether it did.
 fn connections(
     at: Spot<'_>,
     needed: u64,
@@ -125,7 +126,7 @@ fn connections(
     }
     let ends = if here { " to a Flow in this process, two files each" } else { "" };
     let message = format!(
-        "this takes {needed} connections{ends}, and the process may have {} files open",
+        "this needs {needed} connections{ends}, but the process may open only {} files",
         limits.files
     );
     place_of_connections(at).problem(problems, message, |problem| {
@@ -146,12 +147,12 @@ fn resources(
     if forecast.memory_bytes > limits.memory_bytes {
         let round = |bytes: u64| ByteSize::new(bytes >> 20 << 20);
         let message = format!(
-            "this takes {} of memory, and {} are free",
+            "this needs {} of memory, but only {} is free",
             round(forecast.memory_bytes),
             round(limits.memory_bytes)
         );
         at.key("load").problem(problems, message, |problem| {
-            problem.help("fewer requests in flight, or a smaller `request_size`, take less")
+            problem.help("reduce the requests in flight or `request_size`")
         });
     }
     if let Load::Open { max_in_flight, schedule: Schedule::Rate { .. }, .. } = &scenario.load
@@ -169,7 +170,7 @@ fn resources(
     }
 }
 
-/// Whether it limits a mean: that tells how many requests are in flight.
+/// Whether it limits a mean, which determines how many requests are in flight.
 fn is_mean(condition: &Condition) -> bool {
     matches!(
         condition.metric.measure,
@@ -177,7 +178,7 @@ fn is_mean(condition: &Condition) -> bool {
     )
 }
 
-/// Why a condition cannot hold whatever the Flow does.
+/// Why a condition cannot be met whatever the Flow does.
 fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -> Option<String> {
     let least = match condition.comparison {
         Comparison::Greater | Comparison::AtLeast | Comparison::Equal => condition.limit,
@@ -194,11 +195,11 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
         runs.fold(0.0, f64::max)
     };
     let steps = scenario.steps_max() as f64;
-    // Requests per second that the load can offer at all.
+    // The most requests per second that the load can offer.
     let offered = match &scenario.load {
         Load::Open { schedule, .. } => {
             let peak = peak(&scenario.load) * steps;
-            // Over the whole time it is no more than there are arrivals.
+            // Averaged over the whole time, it cannot exceed the number of arrivals.
             let count = match forecast.requests {
                 Amount::Exactly(count) => Some(count),
                 Amount::About(count) => Some(count + spread(count, schedule)),
@@ -220,12 +221,12 @@ fn impossible(condition: &Condition, scenario: &Scenario, forecast: &Forecast) -
     };
     match condition.metric.measure {
         Measure::Throughput => offered.filter(|offered| beyond(*offered)).map(|offered| {
-            format!("the load offers no more than {} requests a second", rounded(offered))
+            format!("the load offers no more than {} requests per second", rounded(offered))
         }),
         Measure::DocumentsPerSecond => {
             let documents = offered? / steps * most(&size);
             beyond(documents).then(|| {
-                format!("the load offers no more than {} Documents a second", rounded(documents))
+                format!("the load offers no more than {} Documents per second", rounded(documents))
             })
         }
         Measure::Requests => match forecast.requests {

@@ -1,21 +1,22 @@
-//! A Flow that is another one for each combination of a matrix: one of them runs at a time.
+//! Flows that differ for each combination of a matrix: only one of them runs at a time.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::plan::Scenario;
 
-/// Lets scenarios wait so that all that use one of `flows` are over before the first that uses the next.
-/// `groups` has the matrix that each scenario is of.
+/// Makes scenarios wait so that all that use one of `flows` are over before the first that uses the next.
+/// `groups` has the matrix of each scenario.
 ///
-/// A scenario that needs one of another matrix on the same Flows needs those of its own combination: what
-/// was indexed into a Flow is gone with it. A combination that fails keeps none of the others from running.
+/// A scenario that needs one of another matrix on the same Flows only needs those of its own combination: what
+/// was indexed into a Flow is gone when the Flow is stopped. A combination that fails does not prevent the
+/// others from running.
 pub(super) fn one_after_the_other(flows: &[usize], groups: &[usize], scenarios: &mut [Scenario]) {
     let place: HashMap<usize, usize> =
         flows.iter().enumerate().map(|(place, flow)| (*flow, place)).collect();
     let of: Vec<Option<usize>> =
         scenarios.iter().map(|scenario| place.get(&scenario.flow).copied()).collect();
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); flows.len()];
-    // The groups that use each of the Flows, and the last scenario of each.
+    // Which groups use each of the Flows.
     let mut used_by: HashSet<(usize, usize)> = HashSet::new();
     for (index, place) in of.iter().enumerate() {
         if let Some(place) = place {
@@ -27,12 +28,12 @@ pub(super) fn one_after_the_other(flows: &[usize], groups: &[usize], scenarios: 
     for index in 0..scenarios.len() {
         let Some(place) = of[index] else { continue };
         let scenario = &mut scenarios[index];
-        // Of its own combination, or of something that has no such combination.
+        // Keep needs of the same combination, or without a corresponding combination.
         scenario.needs.retain(|need| {
             let other = of[*need].is_some_and(|other| other != place);
             !other || (groups[*need] != groups[index] && !used_by.contains(&(place, groups[*need])))
         });
-        // The one before it in its matrix, which may be further up now.
+        // The previous one in its matrix for this Flow, which may now be further up in the file.
         if let Some(before) = last.insert((place, groups[index]), index)
             && !scenario.needs.contains(&before)
         {
@@ -45,11 +46,11 @@ pub(super) fn one_after_the_other(flows: &[usize], groups: &[usize], scenarios: 
     }
 }
 
-/// A scenario that waits for itself, over others, if there is one.
+/// A scenario that waits for itself, directly or through others, if there is one.
 pub(super) fn in_a_circle(scenarios: &[Scenario]) -> Option<usize> {
     let waits = |scenario: &Scenario| scenario.needs.len() + scenario.after.len();
     if scenarios.iter().all(|scenario| scenario.after.is_empty()) {
-        // Needs by name are told where they are read.
+        // Cycles in `needs` alone are reported where they are read.
         return None;
     }
     let mut left: Vec<usize> = scenarios.iter().map(waits).collect();

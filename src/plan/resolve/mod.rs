@@ -1,5 +1,5 @@
-//! From a suite as read to a plan: every name resolved, every default filled in, or all that is wrong
-//! at once.
+//! Turns a suite as read into a plan: every name resolved and every default filled in, or all problems reported
+//! together.
 
 mod combinations;
 mod needs;
@@ -27,33 +27,33 @@ use crate::units::{Count, Part, Percentage, Range, Rate, Span};
 use crate::wire::{Family, Map, Protocol};
 use needs::Needs;
 
-/// Documents of one request: more than any message can hold.
+/// The most Documents per request: more than any message can hold.
 const REQUEST_SIZE_MAX: u64 = 1_000_000;
 
-/// Connections of one scenario; each takes a file descriptor.
+/// The most connections of one scenario; each takes a file descriptor.
 const CONNECTIONS_MAX: u64 = 10_000;
 
-/// Threads that a scenario may ask for: more than any machine has processors.
+/// The most threads that a scenario may ask for: more than any machine has processors.
 const WORKERS_MAX: u64 = 1024;
 
-/// Requests in flight that `prefetch` may ask for; each takes memory.
+/// The most requests in flight that `prefetch` may ask for; each takes memory.
 const PREFETCH_MAX: u64 = 1_000_000;
 
-/// Attempts of one request.
+/// The most attempts of one request.
 const ATTEMPTS_MAX: u64 = 1_000;
 
 /// Resolves every name and fills every default.
 ///
 /// # Errors
-/// All that is wrong with the suite.
+/// All problems of the suite.
 pub fn resolve(suite: &LoadedSuite) -> Result<Plan, Problems> {
     resolve_onto(suite, None)
 }
 
-/// The same with all scenarios on one Flow, by its name in the file, whichever they name.
+/// Like [`resolve`], with all scenarios on one Flow, by its name in the file, whichever they name.
 ///
 /// # Errors
-/// All that is wrong with the suite, and that there is no such Flow.
+/// All problems of the suite, including that there is no such Flow.
 pub(crate) fn resolve_onto(suite: &LoadedSuite, flow: Option<&str>) -> Result<Plan, Problems> {
     let mut problems = suite.problems.clone();
     let plan = Resolver::new(suite, flow, &mut problems).plan();
@@ -67,9 +67,9 @@ struct Resolver<'a> {
     suite: &'a LoadedSuite,
     problems: &'a mut Vec<Problem>,
     flows: Flows<'a>,
-    // Where all scenarios go, whatever they say.
+    // The Flow that all scenarios are sent to, whatever they say.
     onto: Option<&'a str>,
-    // By name and, where the generator depends on it, matrix. `None`: it has problems.
+    // By name and, if the generator depends on it, matrix. `None` if it has problems.
     documents: HashMap<(String, String), Option<Arc<Documents>>>,
 }
 
@@ -93,7 +93,7 @@ impl<'a> Resolver<'a> {
         let needs = Needs::new(units);
         let mut scenarios = Vec::with_capacity(units.len());
         for (index, unit) in units.iter().enumerate() {
-            // What is wrong is taken out of the tree, so each reads a copy of its own.
+            // Reading removes invalid parts from the tree, so each scenario reads its own copy.
             let mut node = unit.node.clone();
             let given = Sources::read(&mut node, "a scenario", self.problems);
             let given: scenario::Scenario = given.unwrap_or_default();
@@ -113,8 +113,8 @@ impl<'a> Resolver<'a> {
         if let Some(index) = combinations::in_a_circle(&scenarios) {
             let at = Spot::of(&units[index].node).key("needs");
             let message = format!(
-                "scenario `{}` can never be due: it waits for all scenarios on the Flow of another \
-                 combination of the matrix, and one of those waits for all combinations",
+                "scenario `{}` can never start: it waits for all scenarios on the Flow of \
+                 another combination of the matrix, and one of those waits for all combinations",
                 scenarios[index].name
             );
             at.problem(self.problems, message, |problem| problem);
@@ -137,8 +137,8 @@ impl<'a> Resolver<'a> {
                 let Some(named) = self.suite.flows.iter().find(|named| named.name == base) else {
                     continue;
                 };
-                let message = "HTTP/2 is for flows whose scenarios all send plain requests: Flows \
-                               speak HTTP/1.1";
+                let message = "HTTP/2 is only for flows whose scenarios all send plain requests: \
+                               Flows speak HTTP/1.1";
                 let at = Spot::of(&named.node).key("http_version");
                 at.problem(self.problems, message, |problem| {
                     problem.help(
@@ -168,7 +168,7 @@ impl<'a> Resolver<'a> {
         plan
     }
 
-    /// Tells of scenarios without a name, or with one that is taken.
+    /// Reports scenarios without a name, or with a duplicate one.
     fn names(&mut self) {
         let mut first: HashMap<&str, &Unit> = HashMap::new();
         for unit in &self.suite.scenarios {
@@ -220,7 +220,7 @@ impl<'a> Resolver<'a> {
             let of_step = step_at(&steps, &choices, at, index);
             let at = if at.key("stream").node().is_some() { at } else { of_step };
             let message =
-                format!("streaming endpoints are reached over grpc, and this goes over {protocol}");
+                format!("streaming endpoints require grpc, and this scenario uses {protocol}");
             at.key("stream").problem(self.problems, message, |problem| problem);
         }
         self.call(given, protocol, flow, at);
@@ -239,8 +239,8 @@ impl<'a> Resolver<'a> {
             let message = format!("over {protocol} all requests share {what} and its headers");
             at.name("headers").problem(self.problems, message, |problem| {
                 problem.help(match protocol {
-                    Protocol::Grpc => "give the flow `headers`, go over http, or set `call: unary`",
-                    _ => "give the flow `headers`, or go over http",
+                    Protocol::Grpc => "give the flow `headers`, use http, or set `call: unary`",
+                    _ => "give the flow `headers`, or use http",
                 })
             });
         }
@@ -252,7 +252,7 @@ impl<'a> Resolver<'a> {
             self.names_are_known(&threshold.that.metric, &steps, flow, at);
             if threshold.abort && !threshold.that.can_abort() {
                 let message = format!(
-                    "`{}` is known only when the load is over, so it cannot `abort` it",
+                    "`{}` is known only when the load is over, so it cannot `abort` the load",
                     threshold.that
                 );
                 at.key("abort").problem(self.problems, message, |problem| {
@@ -293,7 +293,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What is traced, and which requests.
+    /// Which requests are traced, and how.
     fn trace(
         &mut self,
         given: &scenario::Scenario,
@@ -323,22 +323,22 @@ impl<'a> Resolver<'a> {
         Some(Tracing { share, link: trace.link.clone(), by_connection })
     }
 
-    /// Tells of a way to call that the protocol does not have, or the Flow.
+    /// Reports a kind of call that the protocol or the Flow does not support.
     fn call(&mut self, given: &scenario::Scenario, protocol: Protocol, flow: usize, at: Spot<'_>) {
         let Some(call) = given.call else { return };
         let at = at.key("call");
         if protocol != Protocol::Grpc {
-            let message = format!("`call` is about gRPC, and this goes over {protocol}");
+            let message = format!("`call` applies to gRPC only, and this scenario uses {protocol}");
             at.problem(self.problems, message, |problem| problem.help("leave it out"));
         } else if call == CallWord::Unary && self.flows.embeds(flow, Family::V1) {
-            let message = "an embedded Flow of family v1 has no unary calls, as Jina before 3.13";
+            let message = "an embedded Flow of family v1 has no unary calls, like Jina before 3.13";
             at.problem(self.problems, message, |problem| {
                 problem.help("give the Flow `family: v2`, or leave `call` out")
             });
         }
     }
 
-    /// Tells of fields that no Document of v1 has, and of data sets with an entry that none can hold.
+    /// Reports fields that no Document of v1 has, and data sets with an entry that no Document can hold.
     fn two_contents(&mut self, steps: &[Step], choices: &[Choice], at: Spot<'_>) {
         for (index, step) in steps.iter().enumerate() {
             let Work::Post(Post { documents: Some(documents), .. }) = &step.work else { continue };
@@ -346,7 +346,7 @@ impl<'a> Resolver<'a> {
                 let of_step = step_at(steps, choices, at, index).key("documents");
                 let at = if of_step.node().is_some() { of_step } else { at.key("documents") };
                 let message = format!(
-                    "field `{field}` is not one that Documents of the v1 family have, and this Flow is of v1"
+                    "Documents of the v1 family have no field `{field}`, and this Flow is of v1"
                 );
                 at.problem(self.problems, message, |problem| {
                     problem.help("set `family: v2` on the Flow, or put it into `tags`")
@@ -360,8 +360,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The protocol that a scenario asks for. GraphQL and plain requests go over HTTP, whatever the Flow
-    /// offers besides.
+    /// The protocol of a scenario. GraphQL and plain requests go over HTTP, whatever else the Flow offers.
     fn protocol(&mut self, given: &scenario::Scenario, at: Spot<'_>) -> Option<ProtocolWord> {
         let steps: Vec<&scenario::Step> = given.all_steps().collect();
         let over_http =
@@ -373,7 +372,7 @@ impl<'a> Resolver<'a> {
         if mixed && given.protocol.is_some_and(|protocol| protocol != ProtocolWord::Http) {
             at.key("protocol").problem(
                 self.problems,
-                "a scenario with mutations or plain requests goes over http",
+                "a scenario with mutations or plain requests must use http",
                 |problem| problem,
             );
         }
@@ -447,7 +446,7 @@ impl<'a> Resolver<'a> {
             connections,
             workers: workers.map(|workers| workers as usize),
             unary: given.call == Some(CallWord::Unary),
-            // Told by the flow, once it is known what all its scenarios send.
+            // Set by the flow, once it is known what all its scenarios send.
             http_2: false,
             compression: match given.compression {
                 None | Some(CompressionWord::None) => Compression::None,
@@ -486,7 +485,7 @@ impl<'a> Resolver<'a> {
         };
         if meant.len() > Capacity::COMBINATIONS_MAX {
             let message = format!(
-                "the matrix of `{}` has {} combinations, and each is a search of its own: at most {}",
+                "the matrix of `{}` has {} combinations, and each is a separate search: at most {}",
                 given.scenario,
                 meant.len(),
                 Capacity::COMBINATIONS_MAX
@@ -541,11 +540,11 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// Prices are of Executors that are known to be there.
+    /// Prices must name Executors that are known to exist.
     fn cost(&mut self, cost: &scenario::Cost, flow: usize, at: Spot<'_>) {
         let Some(known) = self.flows.executors_or_those_of_its_file(flow) else {
-            let message = "what this Flow costs is not known, for its replicas are not: it is neither \
-                           embedded nor started from a file that it `uses`";
+            let message = "the cost of this Flow is unknown, because its replicas are unknown: \
+                           it is neither embedded nor started from a file that it `uses`";
             return at.name("cost").problem(self.problems, message, |problem| problem);
         };
         let scenario::Cost::By(prices) = cost else { return };
@@ -557,7 +556,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Where a search is to look.
+    /// The range of a search.
     fn levels(
         &mut self,
         rate: Option<Range<Rate>>,
@@ -595,7 +594,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Where a step is written.
+/// Where a step is in the file.
 pub(super) fn step_at<'a>(
     steps: &[Step],
     choices: &[Choice],
@@ -615,14 +614,14 @@ pub(super) fn step_at<'a>(
 }
 
 impl Scenario {
-    /// Where one of its steps is written; `at` is where it is itself.
+    /// Where one of its steps is in the file; `at` is its own position.
     pub(crate) fn step_at<'a>(&self, at: Spot<'a>, index: usize) -> Spot<'a> {
         step_at(&self.steps, &self.choices, at, index)
     }
 }
 
-/// A run that saw errors never looks green by accident: each of these holds unless the file says
-/// something else about the same. `may_lose`: the gateway may lose Documents and say nothing.
+/// Ensures that a run with errors never passes by accident: each of these applies unless the file has a
+/// threshold on the same metric. `may_lose`: whether the gateway may silently lose Documents.
 fn implicit_thresholds(stated: &[Threshold], may_lose: bool) -> Vec<Threshold> {
     let states = |measures: &[Measure]| {
         let about_all = stated.iter().filter(|threshold| threshold.that.metric.step.is_none());

@@ -8,12 +8,12 @@ use crate::source::{Node, Problem, Spot};
 /// What scenarios need, by name. A matrix counts as one scenario: a group.
 pub(super) struct Needs<'a> {
     units: &'a [Unit],
-    // The scenarios that a name means: that of a matrix means all of its.
+    // The scenarios that a name stands for: the name of a matrix stands for all its scenarios.
     by_name: HashMap<&'a str, Vec<usize>>,
     names: HashMap<usize, &'a str>,
     // The groups that each group needs.
     needed: HashMap<usize, Vec<usize>>,
-    // The groups that may need themselves, over others or at once.
+    // The groups that may depend on themselves, directly or through others.
     circular: HashSet<usize>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Needs<'a> {
                 needs.extend(found);
                 continue;
             };
-            // Each scenario of the circle finds it; one of them tells.
+            // Each scenario of the cycle finds it; only one reports it.
             if first {
                 let message = if chain.len() == 1 {
                     "a scenario cannot need itself".to_owned()
@@ -85,15 +85,15 @@ impl<'a> Needs<'a> {
         needs
     }
 
-    /// The names as written, in their order.
+    /// The names as written, in the order of the file.
     fn known(&self) -> Vec<&'a str> {
         let mut seen = HashSet::new();
         let names = self.units.iter().filter_map(|unit| unit.base_name.as_deref());
         names.filter(|name| seen.insert(*name)).collect()
     }
 
-    /// The names on the shortest way from a group, over one of `found`, back to it, and whether it is
-    /// the first of them in the file; `None` when there is no such way.
+    /// The names on the shortest path from a group through one of `found` back to it, and whether it is the
+    /// first of them in the file; `None` if there is no such path.
     fn circle(&self, group: usize, found: &[usize]) -> Option<(Vec<&'a str>, bool)> {
         if !self.circular.contains(&group) {
             return None;
@@ -134,8 +134,8 @@ impl<'a> Needs<'a> {
     }
 }
 
-/// The groups that are left when those that need nothing are taken away, over and over: all that are
-/// part of a circle, and those that need one of them.
+/// The groups that remain when those without needs are removed repeatedly: all that are part of a cycle, and
+/// those that need one of them.
 fn circular(needed: &HashMap<usize, Vec<usize>>) -> HashSet<usize> {
     let mut needed_by: HashMap<usize, Vec<usize>> = HashMap::new();
     let mut left: HashMap<usize, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What the steps of a scenario send, and what is looked at in their responses.
+//! What the steps of a scenario send, and what is checked in their responses.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,26 +23,26 @@ use crate::template::{Context, Expression, Template, TemplateError};
 use crate::units::{Percentage, Span, nearest};
 use crate::wire::{Family, Map};
 
-/// The assertions of one kind of end, with the callback of that end.
+/// The assertions for one kind of outcome, with the callback for it.
 type Judges<'a> = (Option<&'a [scenario::Assertion]>, &'a Option<Vec<scenario::Action>>);
 
-/// Weight of one of several lists of steps.
+/// The largest weight of one of several lists of steps.
 const WEIGHT_MAX: f64 = 1_000_000.0;
 
-/// What the expressions of a step can look at.
+/// What the expressions of a step can refer to.
 struct Seen<'a> {
-    // Names that steps before it keep.
+    // Names that earlier steps capture.
     captured: &'a [String],
     // Whether Documents have the fields of v1.
     fields: bool,
-    // Of the Flow, where it is known beforehand.
+    // That of the Flow, if known in advance.
     family: Option<Family>,
-    // Whether responses are those to plain HTTP requests; `None`: of either kind.
+    // Whether responses are to plain HTTP requests; `None` if there are both kinds.
     http: Option<bool>,
 }
 
 impl Seen<'_> {
-    /// What a step sees that may follow others; `mutates`: its responses are GraphQL's.
+    /// What a step can refer to that may follow others; `mutates`: whether its responses are GraphQL.
     fn new(
         captured: &[String],
         mutates: bool,
@@ -54,7 +54,7 @@ impl Seen<'_> {
     }
 }
 
-/// Whether Documents have fields of a schema of their own.
+/// Whether Documents have a schema with their own fields.
 fn has_own_fields(suite: &scenario::LoadedSuite, given: &DocumentsRef) -> bool {
     match given {
         DocumentsRef::Inline(spec) => spec.fields.is_some(),
@@ -77,12 +77,12 @@ struct StepParts<'a> {
     request: Option<&'a scenario::HttpSpec>,
     headers: Option<&'a Template>,
     at: Spot<'a>,
-    // The scenario of a step, for what the step does not set.
+    // For a step: its scenario, for keys that the step does not set.
     outer: Option<&'a StepParts<'a>>,
 }
 
 impl<'a> Resolver<'a> {
-    /// The steps of a scenario, or the one it is itself.
+    /// The steps of a scenario, or the single step that it is itself.
     pub(super) fn steps(
         &mut self,
         unit: &'a Unit,
@@ -104,7 +104,7 @@ impl<'a> Resolver<'a> {
             at,
             outer: None,
         };
-        // Documents with fields of their own are of v2, whatever the Flow tells.
+        // Documents with their own fields are v2, whatever the Flow reports.
         let of_documents =
             |suite: &scenario::LoadedSuite, given: Option<&DocumentsRef>, family| match given {
                 Some(given) if has_own_fields(suite, given) => Some(Family::V2),
@@ -112,7 +112,7 @@ impl<'a> Resolver<'a> {
             };
         let family = of_documents(self.suite, own.documents, self.flows.family(flow));
         let mutates = given.mutate.is_some() || given.all_steps().any(|step| step.mutate.is_some());
-        // What the scenario looks at comes from all steps.
+        // Expressions of the scenario apply to the responses of all steps.
         let of_steps: Vec<bool> = given.all_steps().map(|step| step.request.is_some()).collect();
         let requests = match of_steps.split_first() {
             None => Some(given.request.is_some()),
@@ -150,7 +150,7 @@ impl<'a> Resolver<'a> {
             if at.key(key).node().is_some() {
                 at.name(key).problem(
                     self.problems,
-                    format!("`{key}` belongs into one of the `steps`"),
+                    format!("`{key}` belongs in one of the `steps`"),
                     |problem| problem,
                 );
             }
@@ -253,8 +253,8 @@ impl<'a> Resolver<'a> {
         (resolved, choices)
     }
 
-    /// The lists of steps of which each iteration runs one, and what is chosen by; the steps of a choice
-    /// are not known yet.
+    /// The lists of steps, of which each iteration runs one, and the choices; the steps of a choice are not yet
+    /// known.
     fn lists<'g>(
         &mut self,
         given: &'g scenario::Scenario,
@@ -329,7 +329,7 @@ impl<'a> Resolver<'a> {
         if at_most > Repeat::AT_MOST_MAX {
             let message = format!("`at_most` must be at most 1h, found {}", shown(at_most));
             at.key("at_most").problem(self.problems, message, |problem| {
-                problem.help("it is the time of one iteration, and not of the load")
+                problem.help("it limits one iteration, not the load")
             });
         } else if at_most < every {
             let (every, at_most) = (shown(every), shown(at_most));
@@ -349,7 +349,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What one step sends. `captured` has the names that steps before it keep.
+    /// What one step sends. `captured` has the names that earlier steps capture.
     fn work(&mut self, unit: &'a Unit, step: &StepParts<'_>, captured: &[String]) -> Work {
         let at = step.at;
         if let Some(request) = step.request {
@@ -362,8 +362,8 @@ impl<'a> Resolver<'a> {
                 if at.key(key).node().is_some() {
                     at.name(key).problem(
                         self.problems,
-                        format!("`{key}` has no meaning for a mutation"),
-                        |problem| problem.help("a mutation names its own arguments"),
+                        format!("`{key}` does not apply to a mutation"),
+                        |problem| problem.help("a mutation contains its own arguments"),
                     );
                 }
             }
@@ -376,7 +376,7 @@ impl<'a> Resolver<'a> {
         if step.variables.is_some() {
             at.name("variables").problem(
                 self.problems,
-                "`variables` are of a mutation, and there is no `mutate`",
+                "`variables` belong to a mutation, and there is no `mutate`",
                 |problem| problem,
             );
         }
@@ -401,7 +401,7 @@ impl<'a> Resolver<'a> {
         if stream && size.is_some_and(|size| size != 1) {
             size_at.problem(
                 self.problems,
-                "a request to a streaming endpoint carries one Document",
+                "a request to a streaming endpoint has one Document",
                 |problem| problem.help("leave `request_size` out"),
             );
         }
@@ -433,7 +433,7 @@ impl<'a> Resolver<'a> {
                 (None, Some(outer)) => outer.at.key("target_executor"),
                 _ => at.key("target_executor"),
             };
-            let message = format!("`target_executor` is no regular expression: {error}");
+            let message = format!("`target_executor` is not a regular expression: {error}");
             place.problem(self.problems, message, |problem| problem);
         }
         Work::Post(Post {
@@ -446,7 +446,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// The headers of each request of a step, its scenario's unless it has its own.
+    /// The headers of each request of a step: its own, or else its scenario's.
     fn headers(
         &mut self,
         unit: &Unit,
@@ -472,7 +472,7 @@ impl<'a> Resolver<'a> {
         Some(headers)
     }
 
-    /// What a plain HTTP request is made of.
+    /// A plain HTTP request.
     fn http(
         &mut self,
         unit: &Unit,
@@ -492,7 +492,7 @@ impl<'a> Resolver<'a> {
         ];
         for key in OTHERS {
             if at.key(key).node().is_some() {
-                let message = format!("`{key}` has no meaning for a plain HTTP `request`");
+                let message = format!("`{key}` does not apply to a plain HTTP `request`");
                 at.name(key).problem(self.problems, message, |problem| problem);
             }
         }
@@ -508,19 +508,19 @@ impl<'a> Resolver<'a> {
         if request.status.as_ref().is_some_and(Vec::is_empty) {
             let message = "expected at least one status, found an empty list";
             at.key("status").problem(self.problems, message, |problem| {
-                problem.help("left out, all statuses below 400 are those of a success")
+                problem.help("if omitted, all statuses below 400 count as success")
             });
         }
         same_header_twice(at.key("headers"), self.problems);
         for (index, status) in request.status.iter().flatten().enumerate() {
             if !(100..600).contains(status) {
-                let message = format!("a status is from 100 to 599, found `{status}`");
+                let message = format!("expected a status from 100 to 599, found `{status}`");
                 at.key("status").index(index).problem(self.problems, message, |p| p);
             }
         }
         let has_body = request.json.is_some() || request.body.is_some();
         let method = match &request.method {
-            // As it was written, should it be told.
+            // Keep the spelling in the file for the error message.
             Some(method) if HttpRequest::new(&method.to_ascii_uppercase(), "/").is_err() => {
                 method.clone()
             }
@@ -547,7 +547,7 @@ impl<'a> Resolver<'a> {
         let before = self.problems.len();
         let parts = self.parameters(unit, Some(&template), at, captured);
         let http = Http { method, parts, success: request.status.clone().unwrap_or_default() };
-        // What is wrong with the first request would stop the run at once.
+        // If the first request is invalid, the run would stop at once.
         if self.problems.len() == before
             && !template.mentions("captured")
             && let Err(error) = http.request(0, &Map::new())
@@ -586,7 +586,7 @@ impl<'a> Resolver<'a> {
             Ok(template) => {
                 let depends = template.mentions("captured");
                 let parameters = Parameters::new(template, seed);
-                // What is wrong with the first request would stop the run at once.
+                // If the first request is invalid, the run would stop at once.
                 if !depends && let Err(error) = parameters.evaluate(0, &Map::new()) {
                     error.tell(at, self.problems);
                 }
@@ -599,8 +599,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Whether expressions ask only for what is `known` under `captured`. `at` is the value that they are
-    /// in.
+    /// Checks that expressions only use names of `captured` that are `known`. `at` is the value that contains
+    /// them.
     fn captured<'p>(
         &mut self,
         paths: impl Iterator<Item = &'p str>,
@@ -629,7 +629,7 @@ impl<'a> Resolver<'a> {
         true
     }
 
-    /// Tells of expressions that look for what is not there. `at` is the value that they are in.
+    /// Reports expressions that refer to something that does not exist. `at` is the value that contains them.
     fn looked_at<'p>(
         &mut self,
         expressions: impl Iterator<Item = &'p Expression>,
@@ -665,7 +665,7 @@ impl<'a> Resolver<'a> {
             }
             for name in unknown_fields(expression) {
                 let near = nearest(&name, DOCUMENT_FIELDS.iter().copied());
-                // A Flow that may be of v2 may have Documents of its own.
+                // A Flow that may be v2 may have Documents with their own fields.
                 if near.is_none() && seen.family.is_none() {
                     continue;
                 }
@@ -678,7 +678,8 @@ impl<'a> Resolver<'a> {
                             None => format!("it has {}", DOCUMENT_FIELDS.join(", ")),
                         };
                         if seen.family.is_none() {
-                            help += " Where Documents have fields of their own, say `family: v2` of the flow";
+                            help +=
+                                " (if Documents have custom fields, set `family: v2` on the flow)";
                         }
                         problem.narrow(&name).help(help)
                     },
@@ -716,7 +717,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A named generator. Scenarios share it, and each reads it from its beginning.
+    /// A named generator. Scenarios share it, and each reads it from the beginning.
     pub(super) fn generator(&mut self, named: &Named, matrix: &Map) -> Option<Arc<Documents>> {
         let matrix = if named.mentions_matrix() { matrix.clone() } else { Map::new() };
         let id = (named.name.clone(), serde_json::Value::Object(matrix.clone()).to_string());
@@ -728,7 +729,7 @@ impl<'a> Resolver<'a> {
             Sources::read(&mut node, "a generator of documents", self.problems);
         let key = Key::new(self.suite.seed).part("documents").part(&named.name);
         let documents = spec.and_then(|spec| {
-            // One that depends on the matrix has as many forms as the matrix has values.
+            // A generator that depends on the matrix has a variant for each of its values.
             let name = matrix.is_empty().then_some(named.name.as_str());
             let (at, base) = (Spot::of(&node), &named.base);
             Documents::compile(name, &spec, at, &context, key, base, self.problems)
@@ -776,7 +777,7 @@ impl<'a> Resolver<'a> {
                             {
                                 let message = "the response to a plain HTTP request has no Documents to print or save";
                                 at.problem(self.problems, message, |problem| {
-                                    problem.help("`log` prints what an expression says")
+                                    problem.help("`log` prints the value of an expression")
                                 });
                             }
                             match &action {

@@ -18,7 +18,7 @@ pub struct ClientSummary {
     pub workers: usize,
     /// Send delay, from due to written, of all requests.
     pub lag_ms: Lag,
-    /// Part of the send delay caused by our own pacer.
+    /// Part of the send delay caused by the load generator's pacer.
     pub pacer_ms: Lag,
     /// Part of the send delay spent waiting for Documents to be generated.
     pub generator_ms: Lag,
@@ -27,14 +27,14 @@ pub struct ClientSummary {
     /// Abandoned requests that were never sent: the Flow held them back to the end.
     #[serde(default)]
     pub abandoned_unsent: u64,
-    /// Requests, in warmup and load, that were held back by the bound of `connections`: all were in use.
+    /// Requests, in warmup and load, that waited because all `connections` were in use.
     /// Their wait is part of `held_back_ms`. Omitted if there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waited_for_connections: u64,
     /// Replies that matched no request, in warmup and load.
     #[serde(default)]
     pub unmatched_replies: UnmatchedReplies,
-    /// Whether our own CPU was the limit.
+    /// Whether the load generator's CPU was the limit.
     pub saturated: bool,
     /// Requests in flight: the measured mean, and the mean that Little's law derives from
     /// throughput and response time.

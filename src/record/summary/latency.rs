@@ -78,7 +78,7 @@ impl Latency {
         self.p95.filter(|_| can_tell(0.95, self.count))
     }
 
-    /// The sum of the values within an hour in seconds, and how many they are.
+    /// The sum of the values within an hour in seconds, and their number.
     pub(crate) fn sum_s(&self) -> (f64, u64) {
         let within = self.count - self.beyond.min(self.count);
         (self.mean.unwrap_or_default() / 1e3 * within as f64, within)

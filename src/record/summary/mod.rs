@@ -59,11 +59,11 @@ pub struct Summary {
     pub seed: u64,
     /// Where it ran.
     pub environment: Environment,
-    /// The suite with every default filled in and secrets masked, as printed by `flowbench check
-    /// --resolved`; null if several results were joined.
+    /// The resolved configuration, with secrets masked, as printed by `flowbench check --resolved`; null if
+    /// several results were merged.
     #[serde(default)]
     pub resolved: Option<serde_json::Value>,
-    /// Which part of the load this is, if it was sent in parts and this is one of them.
+    /// Which part of the load this is, if it is one of several parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<RunPart>,
     /// The parts that were merged; omitted if the load was not sent in parts.
@@ -73,12 +73,12 @@ pub struct Summary {
     pub scenarios: Vec<ScenarioSummary>,
 }
 
-/// One of the parts of a load that several processes send.
+/// One part of a load that several processes send.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunPart {
-    /// Which it is, from 1.
+    /// Its number, from 1.
     pub number: u64,
-    /// How many there are.
+    /// Number of parts.
     pub of: u64,
     /// Name of its machine; null if it has none.
     pub host: Option<String>,
@@ -87,65 +87,65 @@ pub struct RunPart {
     /// Start of its run by its own clock.
     #[schemars(with = "String")]
     pub started_at: jiff::Timestamp,
-    /// When all parts were to begin; null if nothing was set.
+    /// When all parts were to begin; null if not set.
     #[schemars(with = "Option<String>")]
     pub at: Option<jiff::Timestamp>,
-    /// Whether its clock is synchronised, as its system says; null if that is not known.
+    /// Whether its clock is synchronised, as its system reports; null if not known.
     #[serde(default)]
     pub synchronised: Option<bool>,
-    /// How wrong its clock may be at most, as its system says, ms; null if that is not known.
+    /// Maximum error of its clock, as its system reports, ms; null if not known.
     #[serde(default)]
     pub clock_error_ms: Option<f64>,
 }
 
-/// What one part of a load did in a scenario.
+/// Results of one part of a load in a scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PartLoad {
-    /// Which part it is, from 1.
+    /// Number of the part, from 1.
     pub number: u64,
-    /// What became of it.
+    /// Its outcome.
     pub state: PartState,
     /// Requests it sent.
     pub sent: u64,
     /// p99 of its send delay, ms; null if it sent nothing.
     pub lag_p99_ms: Option<f64>,
-    /// CPU time of its sending threads; null if it was lost.
+    /// CPU time of its sending threads; null if unknown.
     pub cpu_s: Option<f64>,
     /// Its sending threads.
     pub workers: usize,
-    /// How long after the time that was set it began, or if none was, after the first part, by their own
-    /// clocks, ms; null if it never began.
+    /// How long after the set time it began, or if none was set, after the first part, by their own clocks,
+    /// ms; null if it never began.
     pub start_skew_ms: Option<f64>,
-    /// What routes of responses tell of its clock; null where they tell nothing.
+    /// Its clock by the routes of responses; null if there are none.
     pub clock: Option<PartClock>,
     /// Why its own figures are not valid.
     pub reasons: Vec<Reason>,
 }
 
-/// The clock of a part's machine, against that of the Flow's gateway.
+/// The clock of a part's machine, compared with that of the Flow's gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PartClock {
-    /// How far it is ahead of the gateway's, ms; null if the part did not say what it shows.
+    /// How far it is ahead of the gateway's, ms; null if the part did not report its time.
     pub ahead_ms: Option<f64>,
     /// How long after the first part this one began, by the gateway's clock, ms.
     pub began_ms: f64,
-    /// How wrong both may be, ms.
+    /// Maximum error of both, ms.
     pub within_ms: f64,
 }
 
-/// What became of a part of a load.
+/// Outcome of a part of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PartState {
-    /// It came to its end.
+    /// It completed.
     #[default]
     Complete,
-    /// It ended in the middle: it was killed, or its machine was.
+    /// It ended early: it or its machine was killed.
     Lost,
     /// It has no result.
     Missing,
-    /// It could not reach its target, or did not get as far as a load.
+    /// It could not reach its target, or did not reach its load.
     NotRun,
 }
 
@@ -158,7 +158,7 @@ pub enum Verdict {
     Passed,
     /// At least one was not met.
     Failed,
-    /// Inconclusive: the reason beside it says why.
+    /// Inconclusive; the reason is given beside it.
     #[default]
     #[serde(rename = "not_judged", alias = "inconclusive")]
     Inconclusive,
@@ -204,7 +204,7 @@ pub struct ScenarioSummary {
     pub verdict: Verdict,
     /// Whether the verdict is `held`.
     pub passed: bool,
-    /// Whether it ran whatever happened before it, as a tear-down. Omitted otherwise.
+    /// Whether it ran regardless of what happened before, as a tear-down. Omitted otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always: bool,
     /// How it ended.
@@ -215,7 +215,7 @@ pub struct ScenarioSummary {
     pub target: TargetSummary,
     /// Description of the load in words.
     pub load: String,
-    /// What its requests were, for each step; omitted in results of before it was kept.
+    /// Its requests, for each step; omitted in results of older versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub work: Vec<WorkSummary>,
     /// Start of its load, from the start of the run.
@@ -227,7 +227,7 @@ pub struct ScenarioSummary {
     pub requests: Requests,
     /// Documents sent and received.
     pub documents: DocumentCounts,
-    /// Bytes sent and received; omitted in a part of a run, and in results of before they were counted.
+    /// Bytes sent and received; omitted in a part of a run, and in results of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<ByteCounts>,
     /// Rates over `duration_s`.
@@ -239,8 +239,8 @@ pub struct ScenarioSummary {
     pub response_time_ms: Latency,
     /// From written to done, for ok requests.
     pub service_time_ms: Latency,
-    /// Response time of iterations without the pauses in them: think time, and what lies before the repetitions of a step.
-    /// Only where iterations have steps, and not in a part of a run.
+    /// Response time of iterations without their pauses: think time, and waits before repetitions of a step.
+    /// Only if iterations have steps, and not in a part of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_time_ms: Option<Latency>,
     /// From due to the first reply, for ok requests to streaming endpoints.
@@ -262,8 +262,7 @@ pub struct ScenarioSummary {
     pub errors: Vec<ErrorSummary>,
     /// Time in each Executor, from the routes of responses; null if responses have no routes.
     pub executors: Option<Vec<ExecutorSummary>>,
-    /// Ok responses whose routes claim more time in Executors than the request took. They are
-    /// excluded.
+    /// Ok responses whose routes report more time in Executors than the request took. They are excluded.
     #[serde(default)]
     pub impossible_routes: u64,
     /// Gateway overhead: time in the gateway without its Executors; null if responses have no
@@ -278,27 +277,27 @@ pub struct ScenarioSummary {
     pub breakdown: Option<Vec<BreakdownSummary>>,
     /// The slowest ok requests.
     pub slowest: Vec<SlowSummary>,
-    /// Traces of requests; omitted if none were asked for, and in a part of a run.
+    /// Traces of requests; omitted if none were requested, and in a part of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traces: Option<TraceSummary>,
-    /// What sets the slowest requests, and those that failed, apart from the others; omitted if it was not asked,
-    /// as in a part of a run, and where nothing was sent.
+    /// What distinguishes the slowest requests, and those that failed, from the others; omitted if not
+    /// requested, in a part of a run, and if nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<WhySummary>,
     /// The requests of each step, for iterations with several steps. All other figures are then for
     /// whole iterations: from when the first step was due to the response of the last one.
     pub steps: Vec<StepSummary>,
-    /// How often each list of steps was chosen; omitted where there is nothing to choose.
+    /// How often each list of steps was chosen; omitted without `choose`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<ChoiceSummary>,
     /// Figures of the warmup.
     pub warmup: WarmupSummary,
-    /// What the Flow told of itself meanwhile; omitted if nothing of it was read, and in a part of a run.
+    /// The Flow's own metrics during the load; omitted if none were read, and in a part of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerSummary>,
     /// The load generator's own figures.
     pub client: ClientSummary,
-    /// What each part of the load did; omitted if it was not sent in parts.
+    /// Results of each part of the load; omitted if it was not sent in parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartLoad>,
 }
@@ -347,7 +346,7 @@ pub enum EndReason {
 /// Whether the figures may be quoted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Validity {
-    /// Whether there is no reason against it.
+    /// Whether there are no reasons against it.
     pub valid: bool,
     /// The reasons against it.
     pub reasons: Vec<Reason>,
@@ -367,7 +366,7 @@ pub struct TargetSummary {
     pub flow: String,
     /// `grpc`, `http` or `websocket`.
     pub protocol: String,
-    /// `unary` where each request was a gRPC call of its own. Omitted otherwise.
+    /// `unary` if each request was a separate gRPC call. Omitted otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
     /// Whether it was the Flow that is built into flowbench. Omitted otherwise.
@@ -420,10 +419,10 @@ pub struct Requests {
 pub struct DocumentCounts {
     /// In requests that were sent.
     pub sent: u64,
-    /// In ok responses; null if a response does not say without being decoded.
+    /// In ok responses; null if that is unknown without decoding them.
     pub received: Option<u64>,
-    /// In ok requests whose response had some, but fewer; null as `received`, and in results of before
-    /// it was counted.
+    /// Documents missing from ok responses that had some, but fewer than requested; null as `received`, and
+    /// in results of older versions.
     #[serde(default)]
     pub missing: Option<u64>,
 }
@@ -433,7 +432,7 @@ pub struct DocumentCounts {
 pub struct Throughput {
     /// Arrivals per second.
     pub offered_per_s: f64,
-    /// Requests that came back ok in that time, whenever they were due.
+    /// Requests that ended ok in that time, whenever they were due.
     pub requests_per_s: f64,
     /// Documents of those requests.
     pub documents_per_s: f64,
@@ -483,7 +482,7 @@ pub struct TimelineSecond {
     pub completed_documents: Option<u64>,
     /// Mean number of requests in flight over the second.
     pub in_flight: f64,
-    /// Clients in the middle of the second, where their number changes; omitted otherwise.
+    /// Clients in the middle of the second, if their number changes; omitted otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<f64>,
     /// p50 of the response time of ok requests, in ms.
@@ -544,8 +543,7 @@ pub struct AssertionSummary {
 pub struct ThresholdSummary {
     /// The condition as written.
     pub that: String,
-    /// Value of the metric. Null if it is beyond everything recorded, or if there is nothing to
-    /// evaluate.
+    /// Value of the metric. Null if it is above every recorded value, or if there is nothing to evaluate.
     pub actual: Option<f64>,
     /// Unit of the metric: `ms`, `share` (from 0 to 1), `per_s`, `count`, `number` or `bytes`.
     pub unit: String,
@@ -669,7 +667,7 @@ impl End {
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
             EndReason::Skipped => (Verdict::NotReached, "it did not run"),
-            EndReason::Broken => (Verdict::Inconclusive, "it broke off"),
+            EndReason::Broken => (Verdict::Inconclusive, "it was cut short"),
         };
         let message = self.message.as_ref();
         let words = message.map_or_else(|| words.into(), |message| format!("{words}: {message}"));

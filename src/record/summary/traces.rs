@@ -6,16 +6,15 @@ use serde::{Deserialize, Serialize};
 /// Requests that have ids in a tracing system.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceSummary {
-    /// Where a trace is shown, with `{id}` in the place of its id; null if that was not said.
+    /// Where a trace is shown, with `{id}` in place of its id; null if not set.
     pub link: Option<String>,
-    /// Requests with a trace of their own.
+    /// Requests with a separate trace.
     pub requests: u64,
     /// The slowest ok ones of them.
     pub slowest: Vec<TraceOf>,
     /// The first that failed.
     pub failed: Vec<TraceOf>,
-    /// Ids that all requests of a sending thread share, over protocols where a connection has headers and a
-    /// request has none.
+    /// Ids that all requests of a sending thread share, for protocols in which only a connection has headers.
     pub connections: Vec<String>,
 }
 

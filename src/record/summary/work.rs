@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the requests of a scenario, or of one of its steps, were.
+/// The requests of a scenario or of one of its steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkSummary {
     /// Name of the step; empty without `steps`.
@@ -12,17 +12,17 @@ pub struct WorkSummary {
     pub kind: String,
     /// The endpoint; of a plain HTTP request, method and path as written. Null for a mutation.
     pub on: Option<String>,
-    /// Documents per request; null where it carries none.
+    /// Documents per request; null if it carries none.
     pub request_size: Option<u64>,
-    /// Name of the Documents, or else how they were made, as JSON; null where there are none.
+    /// Name of the Documents, or how they were generated, as JSON; null if there are none.
     pub documents: Option<String>,
 }
 
-/// Bytes of messages, without what the transport adds.
+/// Bytes of messages, without the transport's overhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ByteCounts {
-    /// Of requests that were sent.
+    /// Bytes of requests that were sent.
     pub sent: u64,
-    /// Of ok responses.
+    /// Bytes of ok responses.
     pub received: u64,
 }

@@ -1,4 +1,4 @@
-//! Settings of a Flow side by side, as a table in any format.
+//! Compares combinations of a Flow's settings in a table, for any format.
 
 use crate::capacity::combinations::{Combination, Combinations};
 use crate::capacity::result::Capacity;
@@ -6,11 +6,11 @@ use crate::capacity::search::Answer;
 use crate::capacity::words::{level, money, values};
 use crate::report::words::latency;
 
-/// The head of the table; costs are left out where none are known.
+/// The head of the table; costs are left out if none are known.
 pub(in crate::report) fn head(all: &Combinations) -> Vec<&'static str> {
     let mut head = vec!["Combination", "Sustains", "p99", "Replicas"];
     if all.has_costs() {
-        head.extend(["Cost an hour", "Per million requests"]);
+        head.extend(["Cost per hour", "Per million requests"]);
     }
     head.push("");
     head

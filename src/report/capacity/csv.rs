@@ -1,5 +1,5 @@
-//! The trials of a capacity search as CSV, one row each; of several searches a row for each. Latencies are in ms; a field without a
-//! value is empty.
+//! The trials of a capacity search as CSV, one row each; of several searches, one row per search. Latencies are
+//! in ms; a field without a value is empty.
 
 use std::io;
 
@@ -64,7 +64,7 @@ pub(super) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> io::Result<
     writer.flush()
 }
 
-/// Of a matrix each combination: the trials of each are in its own `capacity.json`.
+/// One row per combination of a matrix; its trials are in its own `capacity.json`.
 fn write_combinations(
     all: &Combinations,
     writer: &mut csv::Writer<&mut dyn io::Write>,

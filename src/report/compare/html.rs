@@ -126,8 +126,8 @@ fn figure(changes: &[Change], confidence: &str) -> Option<Figure> {
     Some(Figure {
         title: "Shift of response times, base to candidate".into(),
         note: format!(
-            "Above the line is slower. Dots are the best guess, the band is where the truth lies with \
-             {confidence} certainty, percentile by percentile."
+            "Above the line is slower. Dots are point estimates, the band is the {confidence} \
+             confidence interval of each percentile."
         )
         .into(),
         svg: shift::shift(changes)?,

@@ -47,8 +47,8 @@ fn write_part(
         writeln!(out, "> **Note:** {}\n", text(&warning))?;
     }
     if !details {
-        let note = "what changed otherwise is left out here: it is more than a comment can hold";
-        writeln!(out, "> **Note:** {note}. The page and the JSON have it.\n")?;
+        let note = "other changes are omitted here, because they exceed the size of a comment";
+        writeln!(out, "> **Note:** {note}. The page and the JSON have them.\n")?;
     }
     for scenario in scenarios {
         writeln!(out, "### {}\n", text(&scenario.name))?;
@@ -90,7 +90,7 @@ fn write_part(
         };
         writeln!(
             out,
-            "\n<details><summary>What changed otherwise, and the shift of response times</summary>\n"
+            "\n<details><summary>Other changes, and the shift of response times</summary>\n"
         )?;
         table(out, &scenario.changes)?;
         if !scenario.shift.is_empty() {
@@ -101,7 +101,7 @@ fn write_part(
     }
     writeln!(
         out,
-        "<sub>{}; intervals are {} sure, over all gates together.</sub>",
+        "<sub>{}; {} confidence intervals, over all gates together.</sub>",
         sizes(comparison),
         confidence(comparison)
     )

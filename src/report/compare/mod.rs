@@ -100,7 +100,7 @@ fn json(value: &impl serde::Serialize, out: &mut dyn io::Write) -> io::Result<()
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Regressed => "regressed",
-        Verdict::Passed => "held",
+        Verdict::Passed => "passed",
         Verdict::Inconclusive => "inconclusive",
     }
 }
@@ -188,7 +188,7 @@ fn sentence(gate: &GateResult) -> String {
     let Some(of) = &gate.change else {
         let reason = gate.reason.as_ref().map_or("", |reason| &reason.text);
         return match gate.runs_needed {
-            Some(runs) => format!("{reason}; {runs} runs per side would have enough"),
+            Some(runs) => format!("{reason}; use {runs} runs per side"),
             None => reason.to_owned(),
         };
     };
@@ -196,24 +196,25 @@ fn sentence(gate: &GateResult) -> String {
     let allowed = allowance(gate, of.unit);
     if of.change.is_none() {
         return match (of.base, of.candidate) {
-            (Some(_), None) => "failures have taken its place in the candidate".into(),
-            (None, Some(_)) => "failures were in its place in the base".into(),
-            _ => "failures are in its place on both sides".into(),
+            (Some(_), None) => "the percentile falls among failed requests in the candidate".into(),
+            (None, Some(_)) => "the percentile falls among failed requests in the base".into(),
+            _ => "the percentile falls among failed requests on both sides".into(),
         };
     }
     match gate.verdict {
         Verdict::Regressed => {
-            format!("changed by {by} ({around}), wholly beyond the {allowed} allowed")
+            format!("changed by {by} ({around}), entirely beyond the {allowed} allowed")
         }
         Verdict::Passed if of.improved => format!("improved by {by} ({around})"),
         Verdict::Passed => {
-            format!("changed by {by} ({around}), wholly within the {allowed} allowed")
+            format!("changed by {by} ({around}), entirely within the {allowed} allowed")
         }
         Verdict::Inconclusive => {
             let Some(reason) = &gate.reason else { return format!("changed by {by} ({around})") };
             if reason.code == Code::TooFewRuns {
                 return format!(
-                    "changed by {by} ({around}), which reaches over the {allowed} allowed: {reason}"
+                    "changed by {by} ({around}), whose interval extends beyond the {allowed} \
+                     allowed: {reason}"
                 );
             }
             match gate.is_beyond() {
@@ -249,15 +250,15 @@ fn answer(comparison: &Comparison) -> String {
         more => format!("of {more} gates"),
     };
     match comparison.verdict {
-        None => "there are no gates: this is what changed".into(),
-        Some(Verdict::Passed) => format!("{all} held"),
-        Some(Verdict::Regressed) if gates.len() == 1 => "the gate did not hold".into(),
+        None => "there are no gates; these are the changes".into(),
+        Some(Verdict::Passed) => format!("{all} passed"),
+        Some(Verdict::Regressed) if gates.len() == 1 => "the gate failed".into(),
         Some(Verdict::Regressed) => {
             let open = match having(Verdict::Inconclusive) {
                 0 => String::new(),
                 open => format!(", {open} inconclusive"),
             };
-            format!("{} {of} did not hold{open}", having(Verdict::Regressed))
+            format!("{} {of} failed{open}", having(Verdict::Regressed))
         }
         Some(Verdict::Inconclusive) => {
             let what = match gates.len() {
@@ -268,8 +269,8 @@ fn answer(comparison: &Comparison) -> String {
             };
             match comparison.inconclusive {
                 OnInconclusive::Fail => what,
-                OnInconclusive::Warn => format!("{what}; that is let pass with this warning"),
-                OnInconclusive::Pass => format!("{what}; that is let pass"),
+                OnInconclusive::Warn => format!("{what}; accepted with this warning"),
+                OnInconclusive::Pass => format!("{what}; accepted"),
             }
         }
     }
@@ -301,7 +302,7 @@ fn sizes(comparison: &Comparison) -> String {
 fn warnings(comparison: &Comparison) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
     for difference in &comparison.forced {
-        warnings.push(format!("compared by force although {difference}"));
+        warnings.push(format!("compared with --force although {difference}"));
     }
     if !comparison.missing.is_empty() {
         warnings.push(format!("missing in the candidate: {}", comparison.missing.join(", ")));
@@ -312,8 +313,8 @@ fn warnings(comparison: &Comparison) -> Vec<String> {
     warnings.extend(comparison.notes.iter().cloned());
     if comparison.noise_assumed {
         warnings.push(
-            "how much runs differ on this machine is partly assumed: make three runs per side or more, \
-             or measure it with `flowbench noise`"
+            "the run-to-run variation on this machine is partly assumed: use at least three runs \
+             per side, or measure it with `flowbench noise`"
                 .into(),
         );
     }

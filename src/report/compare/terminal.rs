@@ -32,7 +32,7 @@ pub(super) fn write(
     write_verdict(comparison, color, out)
 }
 
-/// The last line: the verdict, and what it stands on.
+/// The last line: the verdict, and what it is based on.
 pub(super) fn write_verdict(
     comparison: &Comparison,
     color: bool,
@@ -40,7 +40,7 @@ pub(super) fn write_verdict(
 ) -> io::Result<()> {
     let word = super::verdict(comparison);
     let text = format!(
-        "{word}: {}. ({}; intervals are {} sure.)",
+        "{word}: {}. ({}; {} confidence intervals.)",
         answer(comparison),
         sizes(comparison),
         confidence(comparison)
@@ -105,7 +105,7 @@ fn row(name: &str, of: &Change, name_width: usize, out: &mut dyn io::Write) -> i
     writeln!(out)
 }
 
-/// For each quantile, where the interval lies, and where no change would be.
+/// For each quantile, the position of the interval, relative to the line of no change.
 fn shift(changes: &[Change], out: &mut dyn io::Write) -> io::Result<()> {
     let ends = |change: &Change| Some((change.low?, change.change?, change.high?));
     let (mut low, mut high) = (-0.01f64, 0.01f64);

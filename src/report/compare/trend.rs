@@ -42,7 +42,7 @@ pub(super) fn terminal(trend: &Trend, color: bool, out: &mut dyn io::Write) -> i
         }
     }
     for left in &trend.left_out {
-        for line in wrap(&format!("left out: {}: {}", left.label, left.reason), COLUMNS) {
+        for line in wrap(&format!("skipped: {}: {}", left.label, left.reason), COLUMNS) {
             writeln!(out, "{line}")?;
         }
     }
@@ -129,7 +129,7 @@ pub(super) fn html(trend: &Trend, out: &mut dyn io::Write) -> io::Result<()> {
     render("trend.html", &page, out)
 }
 
-/// When and where the results were made.
+/// When and where the results were recorded.
 fn facts(trend: &Trend) -> Vec<Fact> {
     let day = |result: &TrendResult| result.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string();
     let mut facts = Vec::new();

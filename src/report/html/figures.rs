@@ -106,8 +106,8 @@ fn percentiles(scenario: &ScenarioSummary) -> Result<Option<Figure>, HistogramEr
     names.push("max".into());
     Ok(Some(Figure {
         title: title.into(),
-        note: "How many requests were faster. Response time counts from when a request was due, \
-               service time from when it was sent; ok requests only."
+        note: "Share of requests that were faster. Response time is measured from when a request \
+               was due, service time from when it was sent; ok requests only."
             .into(),
         svg: chart::lines(title, &x, &y, &places, &lines),
         legend: Mark::Line.legend(lines.iter().map(|line| line.name.clone())),
@@ -177,7 +177,7 @@ fn throughput(stretches: &[Stretch]) -> Figure {
         line("sent", stretches, |s| s.sent),
         line("done", stretches, |s| s.done),
     ];
-    let note = "Offered by when requests were due, done by when ok responses came back.";
+    let note = "Offered by when requests were due, done by when ok responses arrived.";
     series("Throughput", note, stretches, &lines, PER_S, rate_tick, rate)
 }
 
@@ -211,7 +211,7 @@ fn failures(stretches: &[Stretch]) -> Option<Figure> {
     if lines.is_empty() {
         return None;
     }
-    let note = "By kind, and by when they were known; dropped by when they were due.";
+    let note = "By kind and by when they became known; dropped ones by when they were due.";
     let figure = series("Errors over time", note, stretches, &lines, PER_S, rate_tick, rate);
     Some(figure)
 }
@@ -221,7 +221,7 @@ fn clients(stretches: &[Stretch]) -> Option<Figure> {
     let values: Vec<Option<f64>> = stretches.iter().map(|stretch| stretch.clients).collect();
     let told = values.iter().flatten().count() > 0;
     let lines = [Line { name: "clients".into(), values }];
-    let note = "Each sends its next request when it has its response.";
+    let note = "Each client sends its next request when it has its response.";
     told.then(|| {
         series("Clients", note, stretches, &lines, "clients", three_digits_short, three_digits)
     })
@@ -229,15 +229,15 @@ fn clients(stretches: &[Stretch]) -> Option<Figure> {
 
 fn in_flight(stretches: &[Stretch]) -> Figure {
     let lines = [line("in flight", stretches, |s| s.in_flight)];
-    let note = "The mean of each moment. A line that keeps rising is a queue that never empties.";
+    let note = "Mean of each interval. A line that keeps rising means that a queue never empties.";
     let title = "Requests in flight";
     series(title, note, stretches, &lines, "requests", three_digits_short, three_digits)
 }
 
 fn lag(stretches: &[Stretch]) -> Figure {
     let lines = [Line { name: "p99".into(), values: stretches.iter().map(|s| s.lag).collect() }];
-    let note = "From when requests were due to when they were written: our own lateness, and the time \
-                the Flow would not take them.";
+    let note = "From when requests were due to when they were written: delays of the load \
+                generator, and the time during which the Flow did not accept them.";
     series("Send delay", note, stretches, &lines, "send delay", ms_tick, |value| {
         latency(Some(value))
     })
@@ -268,10 +268,10 @@ fn waterfall(breakdown: &[BreakdownSummary]) -> Option<Figure> {
     let title = "Latency breakdown: typical and slowest 1 %";
     Some(Figure {
         title: title.into(),
-        note: "Mean share of each stop, by the routes of the responses, in the order in which a \
-               request meets them: of the typical requests (around the median) and of the slowest \
-               hundredth."
-            .into(),
+        note: "Mean share of each hop, by the routes of the responses, in the order of a \
+               request's path: for typical requests (around the median) and for the slowest 1 \
+               %."
+        .into(),
         svg: chart::waterfall(title, &steps),
         legend: Mark::Bar.legend(["typical", "slowest 1 %"]),
         head: ["stop", "typical", "share", "slowest 1 %", "share"].map(Cow::Borrowed).to_vec(),
@@ -321,10 +321,9 @@ fn executors(scenario: &ScenarioSummary) -> Option<Figure> {
     };
     Some(Figure {
         title: title.into(),
-        note:
-            "Time in each Executor, by the routes of the responses; what is left is the gateway’s \
-               own and that of network and client."
-                .into(),
+        note: "Time in each Executor, by the routes of the responses; the rest is gateway \
+               overhead, network and client."
+            .into(),
         svg: chart::bars(title, &x, &shown, |value| latency(Some(value))),
         legend: Mark::Bar.legend(["median", tail]),
         head: vec!["stop".into(), "median".into(), tail.into()],

@@ -1,4 +1,4 @@
-//! The scenarios of a matrix side by side: bars if there are few, otherwise grids over the axes.
+//! Compares the scenarios of a matrix: in bars if there are few, otherwise in grids over the axes.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ const SHADES: f64 = 6.0;
 #[derive(Serialize)]
 pub(super) struct Comparison {
     name: String,
-    /// What the best combination is the best by, the combination, and the figure.
+    /// The best combinations: the criterion, the combination, and the figure.
     best: Vec<[String; 3]>,
     figures: Vec<Figure>,
     grids: Vec<Grid>,
@@ -31,7 +31,7 @@ pub(super) struct Comparison {
 struct Grid {
     title: &'static str,
     note: &'static str,
-    /// The axes that go down, and the one that goes across.
+    /// The axes in rows, and the one in columns.
     down: String,
     across: String,
     head: Vec<String>,
@@ -60,7 +60,7 @@ struct Metric {
 const METRICS: [Metric; 3] = [
     Metric {
         title: "Response time",
-        note: "Shorter is better.",
+        note: "Lower is better.",
         series: &[
             ("median", |s| s.response_time_ms.p50),
             ("p99", |s| s.response_time_ms.told_p99()),
@@ -69,13 +69,13 @@ const METRICS: [Metric; 3] = [
     },
     Metric {
         title: "Throughput",
-        note: "More is better, where the load asked for more than came back.",
+        note: "Higher is better, if the load offered more than was completed.",
         series: &[("requests", |s| Some(s.throughput.requests_per_s))],
         show: rate,
     },
     Metric {
         title: "Failed",
-        note: "The share of requests that did not end well.",
+        note: "The share of requests that failed, were dropped or abandoned.",
         series: &[("failed", |s| s.error_rate)],
         show: percent,
     },
@@ -176,7 +176,7 @@ fn grid(metric: &Metric, group: &[(usize, &ScenarioSummary)]) -> Option<Grid> {
         title: metric.title,
         note: match metric.series.len() {
             1 => metric.note,
-            _ => "The p99 of each combination; the stronger the shade, the slower.",
+            _ => "The p99 of each combination; darker is slower.",
         },
         down: down.cloned().collect::<Vec<_>>().join(", "),
         across: across.clone(),

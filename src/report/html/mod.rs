@@ -51,11 +51,11 @@ pub(super) fn render(
     for (name, source) in TEMPLATES {
         environment.add_template(name, source).map_err(io::Error::other)?;
     }
-    // The filter of minijinja makes all other letters lower case.
+    // The `capitalize` filter of minijinja makes all other letters lower case.
     environment.add_filter("capital", |text: String| capital(&text));
     environment.add_filter("whole", |text: String| whole_numbers(&text));
-    // Escaping protects the browser. Text must not be able to look like other text to the reader
-    // either.
+    // Escaping protects the browser. Control characters are replaced as well, because they can make one text
+    // look like another to the reader.
     let command = |c| is_command(c) && !['\n', '\t'].contains(&c);
     environment.set_formatter(move |out, state, value| match value.as_str() {
         Some(text) if text.contains(command) => {
@@ -82,7 +82,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
     render("report.html", &page, out)
 }
 
-/// Writes the page of a run that goes on.
+/// Writes the page of a run that is still going on.
 ///
 /// # Errors
 ///

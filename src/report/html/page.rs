@@ -180,8 +180,8 @@ impl Page {
         })
     }
 
-    /// The same of a run that goes on. What is not decided yet may be, and is no finding; those of its scenarios that
-    /// are over have their verdicts.
+    /// Adapts the page to a run that is still going on: an inconclusive result may still be decided, so it is
+    /// not a finding; scenarios that are over have their verdicts.
     pub(super) fn so_far(mut self) -> Page {
         self.answer = match self.class {
             "passed" => "So far, all thresholds hold".into(),
@@ -213,7 +213,7 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
         Verdict::Inconclusive => {
             parts.push(format!("inconclusive: {}", judged(Verdict::Inconclusive).join(", ")));
         }
-        // The way it ended says why.
+        // The way it ended already explains it.
         Verdict::NotReached | Verdict::Interrupted => (),
     }
     if let Some(first) = scenario.validity.reasons.first() {
@@ -228,7 +228,7 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     let machine = machine(&summary.environment);
     let machine = match summary.parts.len() {
         0 => Fact { name: "Machine", value: machine },
-        // The table of parts names them.
+        // The table of parts has their names.
         count => Fact { name: "Machines", value: format!("{count} parts, the first: {machine}") },
     };
     let mut facts = vec![
@@ -245,8 +245,8 @@ fn facts(summary: &Summary) -> Vec<Fact> {
     facts
 }
 
-/// A part of a load: which and where, what became of it, requests, send delay, CPU time, lateness, clock. What is
-/// wrong with it alone stands among the reasons of the scenario.
+/// A part of a load: its number and machine, its state, requests, send delay, CPU time, lateness, clock.
+/// Problems of a single part are among the reasons of the scenario.
 fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 7] {
     let machine = machines.iter().find(|machine| machine.number == part.number);
     let place = machine.map_or(String::new(), |machine| {
@@ -270,7 +270,7 @@ fn part_row(part: &PartLoad, machines: &[RunPart]) -> [String; 7] {
     ]
 }
 
-/// The clock of a part's machine, by what the gateway and its own system say.
+/// The clock of a part's machine, according to its gateway and to its own system.
 fn clock(clock: Option<PartClock>, machine: Option<&RunPart>) -> String {
     let ahead = clock.and_then(|clock| Some((clock.ahead_ms?, clock.within_ms)));
     let ahead = ahead.map(|(ahead, within)| {
@@ -470,7 +470,7 @@ fn slow(slow: &crate::record::summary::SlowSummary) -> Slow {
     }
 }
 
-/// Details for those who look closely.
+/// Details for close inspection.
 fn details(scenario: &ScenarioSummary) -> Vec<Fact> {
     let requests = &scenario.requests;
     let client = &scenario.client;

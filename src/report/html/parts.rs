@@ -1,4 +1,4 @@
-//! The values of `parts.html`: the parts that all pages are made of.
+//! The values of `parts.html`, the parts used by all pages.
 
 use std::borrow::Cow;
 

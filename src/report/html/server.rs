@@ -1,4 +1,4 @@
-//! What the Flow told of itself, beside what we saw of it: charts on the same axis, and a table.
+//! The Flow's own metrics in charts with the same axes as ours, and a table.
 
 use serde::Serialize;
 
@@ -10,10 +10,10 @@ use crate::record::summary::ScenarioSummary;
 use crate::report::words::{amount, bytes, count, latency, rate};
 use crate::server::{PlaceKind, PlaceSummary, ServerSummary};
 
-/// Lines of a chart: more could not be told apart.
+/// The most lines in a chart: more could not be distinguished.
 const LINES_MAX: usize = 5;
 
-/// What there is to read of a Flow's own metrics.
+/// Charts and table of a Flow's own metrics.
 #[derive(Debug, Serialize)]
 pub(super) struct Section {
     head: Vec<&'static str>,
@@ -22,7 +22,7 @@ pub(super) struct Section {
     note: Option<&'static str>,
 }
 
-/// The charts of a kind of figure: its title and how to read it, its figures, axis and values.
+/// A group of charts: its title and how to read it, its figures, axis and values.
 type Kind = (&'static str, &'static str, &'static [Figure], &'static str, Show, Show);
 
 type Show = fn(f64) -> String;
@@ -125,7 +125,7 @@ pub(super) fn figures(server: &ServerSummary, stretches: &[Stretch]) -> Vec<Char
     CHARTS.iter().filter_map(chart).collect()
 }
 
-/// A column of the table: its name, its figure, and how its values are shown.
+/// A column of the table: its name, its figure, and the format of its values.
 const COLUMNS: [(&str, Figure, Show); 12] = [
     ("Rate", Figure::Rate, rate),
     ("Mean", Figure::Mean, ms),
@@ -145,7 +145,7 @@ fn bytes_per_s(value: f64) -> String {
     format!("{}/s", bytes(value))
 }
 
-/// The table; `None`: there is nothing to read.
+/// The charts and the table; `None` if there are no metrics.
 pub(super) fn section(scenario: &ScenarioSummary) -> Option<Section> {
     let server = scenario.server.as_ref()?;
     let there =

@@ -143,7 +143,7 @@ pub(super) fn timed(
     }
 }
 
-/// A chart over time, from zero on.
+/// A chart over time, with an axis from zero.
 pub(super) fn series(
     title: &'static str,
     note: &'static str,

@@ -1,4 +1,4 @@
-//! What was tested: the facts that a figure is about.
+//! What was tested: the facts needed to interpret a figure.
 
 use super::parts::Fact;
 use crate::record::summary::{ScenarioSummary, WorkSummary};
@@ -84,5 +84,5 @@ fn weight(scenario: &ScenarioSummary) -> String {
         return String::new();
     }
     let each = |sum: u64, of: u64| bytes(sum as f64 / of as f64);
-    format!("{} out, {} back", each(weights.sent, sent), each(weights.received, ok))
+    format!("{} sent, {} received", each(weights.sent, sent), each(weights.received, ok))
 }

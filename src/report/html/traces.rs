@@ -15,7 +15,7 @@ pub(super) struct Section {
 #[derive(Debug, Serialize)]
 struct Row {
     id: String,
-    /// Nothing but an address of the web: others could be commands to the browser.
+    /// Only an http or https address: anything else could run code in the browser.
     link: Option<String>,
     what: &'static str,
     due: String,
@@ -43,14 +43,16 @@ pub(super) fn section(scenario: &ScenarioSummary) -> Option<Section> {
     let shared = traces.connections.iter().map(|id| Row {
         id: id.clone(),
         link: link(id),
-        what: "all of a thread",
+        what: "shared by a thread",
         due: "–".into(),
         response: "–".into(),
     });
     rows.extend(shared);
     let about = match traces.connections.len() {
-        0 => format!("{} requests had a trace of their own", count(traces.requests)),
-        _ => "Requests share what has headers over this protocol, so each sending thread has one trace".into(),
+        0 => format!("{} requests had a separate trace", count(traces.requests)),
+        _ => "Over this protocol only connections have headers, so each sending thread has one \
+              trace"
+            .into(),
     };
     Some(Section { about, rows })
 }

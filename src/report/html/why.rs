@@ -1,18 +1,18 @@
-//! What sets slow and failed requests apart.
+//! Factors that distinguish slow and failed requests from the others.
 
 use serde::Serialize;
 
 use crate::record::summary::ScenarioSummary;
 use crate::report::words::{count, factor_words, latency, percent};
 
-/// A table of what was found.
+/// A table of the factors found.
 #[derive(Debug, Serialize)]
 pub(super) struct Section {
     about: String,
     rows: Vec<[String; 6]>,
 }
 
-/// The tables; none where nothing was asked.
+/// The tables; none if the analysis was not requested.
 pub(super) fn sections(scenario: &ScenarioSummary) -> Vec<Section> {
     let Some(why) = &scenario.why else { return Vec::new() };
     let slow = why

@@ -1,5 +1,5 @@
-//! Metrics for Prometheus: as text for a textfile collector or a push gateway, and as text or protobuf for a server
-//! that asks while a run goes on. Times are in seconds, following its conventions.
+//! Metrics for Prometheus: as text for a textfile collector or a push gateway, and as text or protobuf for a
+//! server that scrapes us during a run. Times are in seconds, following its conventions.
 
 mod protobuf;
 mod text;
@@ -11,7 +11,7 @@ use crate::capacity::result::Capacity;
 use crate::record::summary::{Latency, ScenarioSummary, Summary, Verdict};
 use crate::record::{Histogram, HistogramError};
 
-/// Metrics of one name.
+/// Metrics with the same name.
 struct Family {
     name: &'static str,
     help: &'static str,
@@ -19,7 +19,7 @@ struct Family {
     metrics: Vec<Metric>,
 }
 
-/// What a name is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Gauge,
@@ -33,12 +33,12 @@ struct Metric {
     value: Value,
 }
 
-/// Names and values, which may be any text.
+/// Names and values; values may be any text.
 type Labels = Vec<(&'static str, String)>;
 
 enum Value {
     Number(f64),
-    /// Quantiles as they are written, and their values in seconds; none is not a number.
+    /// Quantiles as text, with their values in seconds; `None` becomes NaN.
     Summary {
         quantiles: Vec<(&'static str, Option<f64>)>,
         sum: f64,
@@ -49,7 +49,7 @@ enum Value {
 
 /// Times as a histogram, in seconds.
 struct Times {
-    /// For each bound how many do not exceed it.
+    /// For each bound, the number of times that do not exceed it.
     buckets: Vec<(f64, u64)>,
     /// The same in native buckets.
     native: Exponential,
@@ -59,18 +59,18 @@ struct Times {
     exemplar: Option<(String, f64)>,
 }
 
-/// How metrics are told to a server that asks for them.
+/// Formats for a server that scrapes metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposition {
-    /// Prometheus' own text.
+    /// Prometheus' text format.
     Text,
-    /// OpenMetrics, which has exemplars.
+    /// OpenMetrics, which supports exemplars.
     OpenMetrics,
-    /// Prometheus' protobuf, which has native histograms.
+    /// Prometheus' protobuf format, which supports native histograms.
     Protobuf,
 }
 
-/// A number of a scenario, and the label that tells it from others of its name.
+/// A number of a scenario, and the label that distinguishes it from others of the same name.
 type Labelled = (Option<(&'static str, String)>, f64);
 
 /// Reads a figure of a scenario, if it has it.
@@ -79,12 +79,13 @@ type Figure = fn(&ScenarioSummary) -> Option<f64>;
 /// Reads latencies of a scenario.
 type Latencies = fn(&ScenarioSummary) -> &Latency;
 
-/// Writes what a textfile collector takes.
+/// Writes the format for a textfile collector.
 pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     families(summary).iter().try_for_each(|family| text::write(family, false, out))
 }
 
-/// Writes what a server gets that asks: response times as a histogram besides, and what a search has found.
+/// Writes the metrics for a scrape: those of [`write`], plus response times as a histogram and the findings of
+/// a search.
 pub(super) fn expose(
     summary: &Summary,
     capacity: Option<&Capacity>,
@@ -159,12 +160,12 @@ fn families(summary: &Summary) -> Vec<Family> {
     let mut families = vec![
         gauge(
             "flowbench_run_info",
-            "The run, whose labels say what ran where.",
+            "Metadata of the run, in its labels.",
             [Metric { labels: info, value: Value::Number(1.0) }],
         ),
         whole("flowbench_run_started_timestamp_seconds", "When the run began.", started),
         whole("flowbench_run_duration_seconds", "How long it took.", summary.duration_s),
-        whole("flowbench_run_passed", "1 when all thresholds held.", flag(summary.passed)),
+        whole("flowbench_run_passed", "1 if all thresholds passed.", flag(summary.passed)),
         gauge(
             "flowbench_verdict",
             "1 for the verdict on a scenario, 0 for the others.",
@@ -172,11 +173,11 @@ fn families(summary: &Summary) -> Vec<Family> {
         ),
         gauge(
             "flowbench_valid",
-            "1 when the figures of a scenario may be quoted.",
+            "1 if the figures of a scenario are valid.",
             each(&|scenario| vec![(None, flag(scenario.validity.valid))]),
         ),
-        gauge("flowbench_threshold_passed", "1 when a threshold held.", each(&threshold)),
-        gauge("flowbench_requests", "Requests by what became of them.", each(&requests)),
+        gauge("flowbench_threshold_passed", "1 if a threshold passed.", each(&threshold)),
+        gauge("flowbench_requests", "Requests by outcome.", each(&requests)),
         gauge("flowbench_errors", "Failures by kind.", each(&errors)),
     ];
     let figures: [(_, _, Figure); 4] = [
@@ -189,7 +190,11 @@ fn families(summary: &Summary) -> Vec<Family> {
         ("flowbench_documents_per_second", "Documents of ok requests per second.", |s| {
             Some(s.throughput.documents_per_s)
         }),
-        ("flowbench_error_ratio", "The share of arrivals that did not end well.", |s| s.error_rate),
+        (
+            "flowbench_error_ratio",
+            "The share of arrivals that failed, were dropped or abandoned.",
+            |s| s.error_rate,
+        ),
     ];
     families.extend(figures.map(|(name, help, figure)| {
         gauge(
@@ -199,12 +204,16 @@ fn families(summary: &Summary) -> Vec<Family> {
         )
     }));
     let latencies: [(_, _, Latencies); 2] = [
-        ("flowbench_response_time_seconds", "Due to done, of ok requests.", |s| {
-            &s.response_time_ms
-        }),
-        ("flowbench_service_time_seconds", "Written to done, of ok requests.", |s| {
-            &s.service_time_ms
-        }),
+        (
+            "flowbench_response_time_seconds",
+            "Response time of ok requests, from due to done.",
+            |s| &s.response_time_ms,
+        ),
+        (
+            "flowbench_service_time_seconds",
+            "Service time of ok requests, from written to done.",
+            |s| &s.service_time_ms,
+        ),
     ];
     families.extend(latencies.map(|(name, help, latency)| {
         let metrics = scenarios.iter().map(|(labels, scenario)| Metric {
@@ -228,7 +237,7 @@ fn families(summary: &Summary) -> Vec<Family> {
     families
 }
 
-/// What a search has found so far.
+/// The findings of a search so far.
 fn of_search(capacity: &Capacity) -> Vec<Family> {
     let labels =
         || vec![("suite", capacity.suite.clone()), ("scenario", capacity.scenario.clone())];
@@ -246,13 +255,13 @@ fn of_search(capacity: &Capacity) -> Vec<Family> {
     ]
 }
 
-/// Bounds of the buckets of response times, in seconds.
+/// Bucket bounds of response times, in seconds.
 const BOUNDS_S: [f64; 18] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0,
     100.0, 500.0,
 ];
 
-/// Response times as histograms, with the trace of the slowest request that has one.
+/// Response times as histograms, with the trace of the slowest traced request.
 fn histograms(summary: &Summary) -> Result<Family, HistogramError> {
     let metrics = summary.scenarios.iter().map(|scenario| {
         let latency = &scenario.response_time_ms;
@@ -270,7 +279,7 @@ fn histograms(summary: &Summary) -> Result<Family, HistogramError> {
     });
     Ok(Family {
         name: "flowbench_response_seconds",
-        help: "Due to done, of ok requests.",
+        help: "Response time of ok requests, from due to done.",
         kind: Kind::Histogram,
         metrics: metrics.collect::<Result<_, HistogramError>>()?,
     })

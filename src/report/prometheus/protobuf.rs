@@ -1,4 +1,4 @@
-//! Prometheus' protobuf, which has native histograms: families one after the other, each after its length.
+//! Prometheus' protobuf format with native histograms: a sequence of families, each preceded by its length.
 
 #![expect(unreachable_pub, reason = "generated code")]
 
@@ -57,7 +57,7 @@ fn histogram(times: &Times) -> Histogram {
         Bucket { cumulative_count: *count, upper_bound: *bound, exemplar }
     });
     let native = &times.native;
-    // An index here is that of the upper bound, and a number is told as the difference to the one before.
+    // This format uses the index of the upper bound, and each count as the difference to the previous one.
     let span = BucketSpan { offset: native.first + 1, length: native.counts.len() as u32 };
     let before = std::iter::once(0).chain(native.counts.iter().copied());
     let delta = native.counts.iter().zip(before).map(|(now, before)| *now as i64 - before as i64);

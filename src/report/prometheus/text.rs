@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Family, Kind, Labels, Times, Value};
 
-/// Writes a family; `exemplars`: the format has them.
+/// Writes a family; `exemplars`: whether the format supports them.
 pub(super) fn write(family: &Family, exemplars: bool, out: &mut dyn io::Write) -> io::Result<()> {
     let Family { name, help, kind, metrics } = family;
     let kind = match kind {

@@ -1,5 +1,5 @@
-//! A Flow that a command starts: watched while it runs, and stopped with every process it started,
-//! whatever becomes of us.
+//! A Flow that a command starts: watched while it runs, and stopped together with every process it started, however
+//! flowbench ends.
 
 mod output;
 
@@ -30,25 +30,24 @@ use output::Output;
 /// How long a command may take to end after it was asked to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the processes of a group may take to be gone after they were killed: they are at once,
-/// unless nobody waits for them.
+/// How long the processes of a group may take to disappear after they were killed: immediate, unless nobody reaps
+/// them.
 const GONE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a Flow that starts is asked whether it is ready.
+/// How often a starting Flow is asked whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long an address may take to answer that should not.
+/// How long to wait for an answer at an address where nothing should answer yet.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long after the end of a command the end of its output is waited for, which a process that it
-/// started may hold open.
+/// How long to wait for the end of a command's output after it exits; a process it started may hold the output open.
 const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long one look at an address that tells whether the Flow is ready may take.
+/// Timeout of one readiness check.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Waits until we are gone, whatever ended us, then removes the file `$2` and stops the group `$1`. It hears of our end by the
-/// end of its stdin, which we hold open and never write to.
+/// Waits until flowbench is gone, for whatever reason, then removes the file `$2` and stops the group `$1`. It
+/// notices by the end of its stdin, which we hold open and never write to.
 const WATCHER: &str = r#"
 trap '' HUP INT TERM
 read -r _
@@ -61,7 +60,7 @@ done
 kill -s KILL -- "-$1"
 "#;
 
-/// Why a command brought no Flow.
+/// Why a command did not yield a Flow.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CommandError {
     #[error("the command is empty")]
@@ -90,12 +89,12 @@ pub(super) enum CommandError {
     Ended(String),
     #[error("the run ended before the Flow was ready")]
     Interrupted,
-    /// With what was seen last, and the end of its output.
+    /// With the last observation and the end of the output.
     #[error("the Flow of `{program}` was not ready within {within:?}: {why}{output}")]
     NotReady { program: String, within: Duration, why: Box<NotReady>, output: String },
 }
 
-/// What a Flow that starts lacked when it was last looked at.
+/// Why a starting Flow was not ready when last checked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum NotReady {
     #[error("it was never asked")]
@@ -116,10 +115,10 @@ pub(super) enum NotReady {
     Call(#[from] CallError),
 }
 
-/// A Flow whose command runs.
+/// A Flow whose command is running.
 pub(super) struct Started {
     clients: Vec<ClientConfig>,
-    /// Why the command ended, when it did without having been asked to.
+    /// Why the command ended, if it ended unasked.
     ended: watch::Receiver<Option<String>>,
     /// Asks the command to end.
     asked: CancellationToken,
@@ -127,21 +126,20 @@ pub(super) struct Started {
     running: Mutex<Option<Running>>,
 }
 
-/// The processes of a command, and those who watch them.
+/// The processes of a command, and the tasks that watch them.
 struct Running {
     group: Group,
-    /// Removed when it is dropped, if it was made.
+    /// Deleted on drop, if we made it.
     file: Option<Uses>,
     watching: JoinHandle<Vec<JoinHandle<()>>>,
     writing: Option<JoinHandle<()>>,
 }
 
 impl Started {
-    /// Starts a command and waits until its Flow is ready. `log` gets its output.
+    /// Starts a command and waits until its Flow is ready. `log` receives its output.
     ///
     /// # Errors
-    /// Something answers there before, the command cannot be started, or ends, or its Flow is
-    /// not ready in time.
+    /// Something already answers there, the command cannot be started or ends, or its Flow is not ready in time.
     pub(super) async fn start(
         launch: &Launch,
         clients: &[ClientConfig],
@@ -171,7 +169,7 @@ impl Started {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
-            // Its own processes (Jina starts several) end with it, and an interrupt is ours to pass on.
+            // Its child processes (Jina starts several) end with it, and passing on an interrupt is up to us.
             .process_group(0)
             .spawn()
             .map_err(|error| {
@@ -208,7 +206,7 @@ impl Started {
                 output: output.told(),
             }),
         };
-        // Its file is complete when nobody can write to it any more.
+        // The log file is complete once nobody can write to it any more.
         drop(output);
         match outcome {
             Ok(()) => Ok(started),
@@ -219,42 +217,42 @@ impl Started {
         }
     }
 
-    /// How it is reached.
+    /// How to reach the Flow.
     pub(super) fn clients(&self) -> &[ClientConfig] {
         &self.clients
     }
 
-    /// The group of its processes, until it is stopped.
+    /// Its process group, until it is stopped.
     pub(super) fn group(&self) -> Option<i32> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.as_ref().map(|running| running.group.group.as_raw_nonzero().get())
     }
 
-    /// Why the command ended, if it has without having been asked to.
+    /// Why the command ended, if it ended unasked.
     pub(super) fn why_ended(&self) -> Option<String> {
         self.ended.borrow().clone()
     }
 
-    /// Waits for the command to end without having been asked to.
+    /// Waits until the command ends unasked.
     pub(super) async fn end(&self) -> String {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         match end {
             Some(reason) => reason,
-            // It was asked to.
+            // We asked it to end.
             None => std::future::pending().await,
         }
     }
 
-    /// Stops the command and all that it started, unless that was done before.
+    /// Stops the command and everything it started; does nothing if that was done before.
     pub(super) async fn stop(&self) {
         self.asked.cancel();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { mut group, file: _file, watching, writing }) = running else { return };
-        // Fails when the task panicked, which is no reason to leave processes behind.
+        // Fails if the task panicked, which is no reason to leave processes behind.
         let reading = watching.await.unwrap_or_default();
         group.kill().await;
-        // What left the group may hold its output open.
+        // A process that left the group may hold the output open.
         for mut reading in reading {
             if timeout(OUTPUT_TIMEOUT, &mut reading).await.is_err() {
                 reading.abort();
@@ -266,7 +264,7 @@ impl Started {
     }
 }
 
-/// An address that something answers at.
+/// An address where something already answers.
 async fn stranger(clients: &[ClientConfig]) -> Option<String> {
     for client in clients {
         let target = &client.target;
@@ -278,10 +276,10 @@ async fn stranger(clients: &[ClientConfig]) -> Option<String> {
     None
 }
 
-/// The file that a Flow is started from.
+/// The file a Flow is started from.
 enum Uses {
     Own(PathBuf),
-    /// With values that were set.
+    /// With `set` values applied.
     Made(NamedTempFile),
 }
 
@@ -294,8 +292,8 @@ impl Uses {
     }
 }
 
-/// The file to start a Flow from. With values set, it is made beside the file it is made from, for paths
-/// in it are relative to that.
+/// The file to start a Flow from. If values are set, a new file is made next to the original, because paths in it are
+/// relative to that.
 fn flow_file(file: &FlowFile) -> Result<Uses, CommandError> {
     let Some(text) = &file.text else { return Ok(Uses::Own(file.path.clone())) };
     let folder = file.path.parent().unwrap_or(Path::new("."));
@@ -310,7 +308,7 @@ fn flow_file(file: &FlowFile) -> Result<Uses, CommandError> {
     })
 }
 
-/// Waits until the Flow is ready; past the deadline tells why it is not.
+/// Waits until the Flow is ready; after the deadline, says why it is not.
 async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Result<(), NotReady> {
     let mut last = NotReady::NeverAsked;
     let asking = async {
@@ -336,7 +334,7 @@ async fn ready(launch: &Launch, clients: &[ClientConfig], output: &Output) -> Re
     answered.map_err(|_| last)
 }
 
-/// Asks a Flow once whether it is ready; tells why it is not.
+/// Checks once whether a Flow is ready; says why it is not.
 async fn look(ready: &Ready, clients: &[ClientConfig]) -> Result<(), NotReady> {
     match ready {
         Ready::Address(host, port) => {
@@ -367,14 +365,14 @@ async fn look(ready: &Ready, clients: &[ClientConfig]) -> Result<(), NotReady> {
     }
 }
 
-/// Whether a GET gets a status below 400.
+/// Whether a GET returns a status below 400.
 async fn get(host: &str, port: u16, path: &str) -> Result<(), NotReady> {
     let (address, url) = (format!("{host}:{port}"), format!("http://{host}:{port}{path}"));
     let target =
         Target { protocol: Protocol::Http, host: host.into(), port, tls: false, user_info: None };
     let config = ClientConfig { family: FamilyChoice::NoFlow, ..ClientConfig::new(target) };
     let asking = async {
-        // A redirect is an answer too, wherever it leads.
+        // A redirect is an answer too, whatever it points to.
         let below_400: Vec<u16> = (200..400).collect();
         let request = HttpRequest::new("GET", path).map(|request| request.success(&below_400));
         let request = request.map_err(|error| CallError::Unsupported(error.to_string()))?;
@@ -394,7 +392,7 @@ async fn get(host: &str, port: u16, path: &str) -> Result<(), NotReady> {
     }
 }
 
-/// Waits for a command to end, and tells why; or asks it to. Gives those who still read its output.
+/// Waits for a command to end and says why, or asks it to end. Returns the tasks that still read its output.
 async fn watch(
     mut child: Child,
     group: Pid,
@@ -409,14 +407,14 @@ async fn watch(
     ];
     let mut reading: Vec<JoinHandle<()>> = reading.into_iter().flatten().collect();
     let how = tokio::select! {
-        // What ended before it was asked to did not end because it was.
+        // If it ended before it was asked to, the request was not the cause.
         biased;
         status = child.wait() => Some(match status {
             Ok(status) => format!("ended by itself ({status})"),
             Err(error) => format!("could not be watched: {error}"),
         }),
         () = asked.cancelled() => {
-            // Signals fail when the group is gone, which is what they are for.
+            // Signals fail if the group is already gone, which is the goal.
             let _ = kill_process_group(group, Signal::TERM);
             let _ = timeout(STOP_TIMEOUT, child.wait()).await;
             None
@@ -432,8 +430,8 @@ async fn watch(
     reading
 }
 
-/// Starts the process that stops a group when we are gone. Without a shell there is none: then only
-/// what ends us in the middle leaves the group behind.
+/// Starts the process that stops a group after we are gone. Without a shell there is none; then the group is left
+/// behind if flowbench is killed.
 fn watcher(group: Pid, made: Option<&Path>) -> Option<Child> {
     Command::new("sh")
         .args(["-c", WATCHER, "flowbench-watcher", &group.as_raw_nonzero().to_string()])
@@ -442,14 +440,14 @@ fn watcher(group: Pid, made: Option<&Path>) -> Option<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // What is sent to our group is not meant for it.
+        // Signals to our group are not meant for it.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .ok()
 }
 
-/// A process group that ends with us, and who sees to that where we cannot.
+/// A process group that ends with us, and the watcher that ends it if we cannot.
 struct Group {
     group: Pid,
     watcher: Option<Child>,
@@ -457,7 +455,7 @@ struct Group {
 }
 
 impl Group {
-    /// Kills what is left of the group, and waits until it is gone, so that its ports are free.
+    /// Kills the rest of the group and waits until it is gone, so that its ports are free.
     async fn kill(&mut self) {
         let _ = kill_process_group(self.group, Signal::KILL);
         let gone = async {
@@ -466,7 +464,7 @@ impl Group {
             }
         };
         let _ = timeout(GONE_TIMEOUT, gone).await;
-        // From now on the number may be another group's.
+        // From now on, the number may belong to another group.
         self.killed = true;
         if let Some(mut watcher) = self.watcher.take() {
             let _ = watcher.kill().await;
@@ -476,7 +474,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Where nobody had the time to stop it in order: a second interrupt, a panic.
+        // There was no time for an orderly stop: a second interrupt or a panic.
         if !self.killed {
             let _ = kill_process_group(self.group, Signal::KILL);
         }

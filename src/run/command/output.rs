@@ -1,5 +1,5 @@
-//! What a command prints: its end for messages, all of it for a file, and the line that says that the
-//! Flow is ready.
+//! The output of a command: its end for messages, all of it for a log file, and the line that signals that the Flow
+//! is ready.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,36 +14,36 @@ use tokio::task::JoinHandle;
 use crate::plan::Ready;
 use crate::units::Secrets;
 
-/// What is kept of the end of a command's output, in bytes.
+/// How much of the end of a command's output is kept, in bytes.
 const END_MAX: usize = 2048;
 
-/// What is read at once, in bytes.
+/// Read buffer size in bytes.
 const CHUNK: usize = 8192;
 
-/// A longer line counts as several, in bytes.
+/// Longer lines are split, in bytes.
 const LINE_MAX: usize = 1 << 16;
 
-/// Lines on their way to the file. When a disk is slower than the command, lines are left out: the
+/// Capacity of the queue of lines to the log file. If the disk is slower than the command, lines are dropped: the
 /// command never waits for it.
 const LINES_WAITING: usize = 4096;
 
-/// The size at which a file becomes the older one of two, in bytes.
+/// The size at which the log file is rotated, in bytes.
 const FILE_MAX: u64 = 8 << 20;
 
-/// Where the output of a command goes.
+/// Receives the output of a command.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Kept>);
 
 struct Kept {
     end: Mutex<VecDeque<u8>>,
-    /// Of the file, for messages, and the lines on their way to it.
+    /// The file's name, for messages, and the queue of lines to it.
     file: Option<(String, mpsc::Sender<Vec<u8>>)>,
     ready: Ready,
     is_ready: watch::Sender<bool>,
 }
 
 impl Output {
-    /// With the file that gets it, without secrets; the handle ends when all of it is written.
+    /// With the log file, from which secrets are masked; the handle finishes once everything is written.
     pub(super) fn new(
         ready: &Ready,
         file: Option<&Path>,
@@ -63,7 +63,7 @@ impl Output {
         (Output(Arc::new(Kept { end, file, ready, is_ready: watch::Sender::new(false) })), writing)
     }
 
-    /// Reads to the end, so that the command never waits for us.
+    /// Reads to the end, so that the command never blocks on us.
     pub(super) async fn keep(self, mut from: impl AsyncRead + Unpin) {
         let (mut buffer, mut line) = (vec![0; CHUNK], Vec::new());
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
@@ -74,7 +74,7 @@ impl Output {
                     self.line(std::mem::take(&mut line));
                 }
             }
-            // A prompt without an end of line is looked at as well.
+            // A prompt without a newline is checked as well.
             self.look(&line);
         }
         if !line.is_empty() {
@@ -82,16 +82,16 @@ impl Output {
         }
     }
 
-    /// Waits for a line that says that the Flow is ready.
+    /// Waits for the line that signals that the Flow is ready.
     pub(super) async fn is_ready(&self) {
-        // The sender lives as long as we do.
+        // The sender lives as long as `self`.
         let _ = self.0.is_ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     fn keep_end(&self, bytes: &[u8]) {
         let mut end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
         end.extend(bytes);
-        // One more, which tells that there was more.
+        // One more byte, which shows that there was more.
         let more = end.len().saturating_sub(END_MAX + 1);
         end.drain(..more);
     }
@@ -115,14 +115,14 @@ impl Output {
         }
     }
 
-    /// Its last lines, as the end of a sentence.
+    /// The last lines, as the end of a sentence.
     pub(super) fn told(&self) -> String {
         const LINES: usize = 5;
         let end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
         let mut end: Vec<u8> = end.iter().copied().collect();
         let is_cut = end.len() > END_MAX;
         if is_cut {
-            // Not within a character.
+            // Do not start within a character.
             let inside = |byte: &u8| *byte & 0xc0 == 0x80;
             let begin = end.iter().skip(1).position(|byte| !inside(byte)).unwrap_or_default() + 1;
             end.drain(..begin);
@@ -141,8 +141,8 @@ impl Output {
     }
 }
 
-/// Writes lines to a file that is made for the first of them. A file that is full is kept as the older
-/// one, and its place is taken by a new one.
+/// Writes lines to a file, which is created for the first line. A full file is renamed to the older one, and a new
+/// one takes its place.
 fn write(path: &Path, secrets: &Secrets, mut lines: mpsc::Receiver<Vec<u8>>) {
     let mut file: Option<(File, u64)> = None;
     while let Some(line) = lines.blocking_recv() {
@@ -162,13 +162,13 @@ fn write(path: &Path, secrets: &Secrets, mut lines: mpsc::Receiver<Vec<u8>>) {
             Ok(())
         })();
         if written.is_err() {
-            // A full disk is no reason to end a run; its end is in messages.
+            // A full disk is no reason to end a run; the end of the output still goes into messages.
             break;
         }
     }
 }
 
-/// `flow-a.log` as `flow-a.1.log`.
+/// Turns `flow-a.log` into `flow-a.1.log`.
 fn older(path: &Path) -> PathBuf {
     path.with_extension("1.log")
 }

@@ -1,4 +1,4 @@
-//! A search for capacity, carried out: one trial after the other against Flows that keep running.
+//! Runs a capacity search: one trial after another against Flows that keep running.
 
 mod outcome;
 mod watched;
@@ -18,10 +18,10 @@ use crate::record::HistogramError;
 use crate::record::summary::EndReason;
 use watched::Watched;
 
-/// How often one hears of a trial that runs.
+/// How often a running trial reports its progress.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Why there is no search.
+/// Why a search failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SearchError {
     /// The target could not be reached or started.
@@ -38,43 +38,43 @@ pub(crate) enum SearchError {
     Histogram(#[from] HistogramError),
 }
 
-/// Other than the scenario says.
+/// Settings that replace those of the scenario.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Variant {
-    /// Documents a request.
+    /// Documents per request.
     pub request_size: Option<usize>,
-    /// Connections.
+    /// Number of connections.
     pub connections: Option<usize>,
 }
 
-/// What is told of a search while it goes on.
+/// Progress events of a search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Told<'a> {
     /// A trial begins.
     Begins(&'a Trial),
-    /// It runs, some times a second.
+    /// It is running; sent several times a second.
     Goes(&'a Trial, &'a Progress),
     /// It is over.
     Over(&'a Trial, &'a TrialSummary),
-    /// The search has learnt from it, and from those before.
+    /// The search has learnt from it, and from the previous ones.
     Learnt(&'a Search, &'a [TrialSummary]),
 }
 
-/// A trial that runs.
+/// A running trial.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The scenario.
+    /// The scenario's live state.
     pub live: Live,
-    /// Since the end of the warmup.
+    /// Seconds since the end of the warmup.
     pub elapsed_s: f64,
-    /// What it says by now; `None` while that cannot be told.
+    /// The evidence so far; `None` while there is none.
     pub evidence: Option<Evidence>,
 }
 
-/// Carries a search out from where it is to its end; `told` hears of each trial.
+/// Runs a search from its current state to its end; `told` receives each event.
 ///
 /// # Errors
-/// When trials cannot be carried out at all.
+/// If trials cannot be run at all.
 pub(crate) async fn search(
     trials: &mut Trials,
     scenario: usize,
@@ -96,7 +96,7 @@ pub(crate) async fn search(
     Ok(summaries)
 }
 
-/// What all trials of a search are of.
+/// What all trials of a search share.
 #[derive(Clone, Copy)]
 struct Of<'a> {
     scenario: usize,
@@ -112,7 +112,7 @@ async fn one(
     told: &mut dyn FnMut(Told<'_>),
 ) -> Result<(TrialResult, TrialSummary), SearchError> {
     let warmup = Tried::warmup(&trials.plan().scenarios[index]);
-    // The warmup lets a queue settle as well.
+    // A queue settles during the warmup as well.
     let settle_s = |rule: &Rule| (rule.settle_s - warmup.as_secs_f64()).max(0.0);
     let settled =
         Trial { rule: trial.rule.map(|rule| Rule { settle_s: settle_s(&rule), ..rule }), ..*trial };

@@ -1,4 +1,4 @@
-//! What came of a trial: whether the objective held, what was wrong on our side, and its figures.
+//! The result of a trial: whether the objective was met, what went wrong on our side, and its figures.
 
 use super::watched::{Mark, Offered, Watched};
 use crate::capacity::judge::{Block, Decision};
@@ -12,14 +12,14 @@ use crate::record::summary::{
     EndReason, Latency, Requests, ScenarioSummary, Throughput, Verdict, ms,
 };
 
-/// The lag of our own that a trial may have and still speak against a Flow: p99 of it, as a share of
-/// the shortest time that the objective limits.
+/// The send delay up to which a failed trial still counts against a Flow: its p99, as a share of the shortest time
+/// that the objective limits.
 const LAG_SHARE: f64 = 0.05;
 
-/// Blocks that tell whether a load is in balance.
+/// Fewest blocks that show whether a load is in balance.
 const DRIFT_BLOCKS: usize = 8;
 
-/// Judges a trial that is over. `clients`: they wait for their answers.
+/// Judges a finished trial. `clients`: a closed load, whose clients wait for their responses.
 pub(super) fn judged(
     trial: &Trial,
     clients: bool,
@@ -28,7 +28,7 @@ pub(super) fn judged(
     summary: &ScenarioSummary,
 ) -> Result<(TrialResult, TrialSummary), HistogramError> {
     let conditions = match watched.while_offered().filter(|_| trial.kind == Kind::Overload) {
-        // What follows an overload is no part of it.
+        // What follows an overload is not part of it.
         Some(Offered { tally, counts, elapsed }) => {
             let steps: Vec<&str> = summary.steps.iter().map(|step| &*step.name).collect();
             objective.judge_window(tally, counts, *elapsed, &steps)
@@ -72,7 +72,7 @@ pub(super) fn judged(
     let rates = watched.rates();
     let rates =
         match clients || matches!(outcome, TrialOutcome::Passed | TrialOutcome::Inconclusive) {
-            // One that was carried out to its end has its own figures, of all of its time.
+            // A trial that ran to its end has its own figures, over its whole time.
             true if summary.end.reason == EndReason::Time => Some(summary.throughput),
             true => rates.whole,
             false => rates.settled,
@@ -99,18 +99,18 @@ pub(super) fn judged(
     Ok((result, summary))
 }
 
-/// The mean response time, as sure as so many independent requests make it.
+/// The mean response time, with the precision of this many independent requests.
 fn times_of(summary: &ScenarioSummary, independent: f64) -> Option<Times> {
     let response = &summary.response_time_ms;
     let (mean_s, deviation_s) = (response.mean? / 1e3, response.stddev.unwrap_or(0.0) / 1e3);
     Some(Times { mean_s, error_s: deviation_s / independent.max(1.0).sqrt() })
 }
 
-/// What was wrong on our side: what cannot have changed the outcome, and what makes it invalid.
+/// What went wrong on our side: first what cannot have changed the outcome, then what makes it invalid.
 ///
-/// Response times count from the instant at which a request was due, so our own lag is in them: a
-/// load that held in spite of it would have held without. One that failed may have failed because of
-/// it, unless it was small beside the time that the objective limits.
+/// Response times count from the instant at which a request was due, so they include our send delay: a load that
+/// passed in spite of it would have passed without. One that failed may have failed because of it, unless it was
+/// small compared with the time that the objective limits.
 fn faults(
     summary: &ScenarioSummary,
     decision: Decision,
@@ -129,20 +129,20 @@ fn faults(
             | Code::CpuContended
             | Code::OwnLimit,
         ) => true,
-        // A thread without a free moment reads answers late, too; that is in no lag.
+        // A thread that is always busy also reads responses late, which the send delay does not include.
         (Decision::Fail | Decision::Open, Code::GeneratorBehind | Code::CpuWithheld) => small,
         _ => false,
     };
-    // A trial is as long as it has to be, and whether the Flow keeps up is for its judge to say.
+    // A trial is as long as it needs to be, and whether the Flow keeps up is for its judge to decide.
     let ours = summary.validity.reasons.iter();
     let ours = ours.filter(|reason| !matches!(reason.code, Code::Overload | Code::TooShort));
     ours.cloned().partition(excused)
 }
 
-/// How many of the ok requests of the marks from one on exceeded no limit, as a share of them.
+/// The share of ok requests, in the marks from `from` on, that exceeded no limit.
 fn good(marks: &[Mark], from: usize) -> f64 {
     let met = |block: &Block| block.requests - block.over.iter().copied().fold(0.0, f64::max);
-    // Assertions are looked at later than responses are counted.
+    // Assertions are checked later than responses are counted.
     let met = marks[from..].iter().map(|mark| met(&mark.block)).sum::<f64>().max(0.0);
     let ok =
         |index: Option<usize>| index.and_then(|index| marks.get(index)).map_or(0, |mark| mark.ok);
@@ -152,8 +152,8 @@ fn good(marks: &[Mark], from: usize) -> f64 {
 
 /// The figures of a trial.
 ///
-/// Its response times are those of all requests that were due in it, but of an overload those that had
-/// ended when it was over: what is sent after it, to see the Flow recover, is another load.
+/// Its response times cover all requests that were due in it; for an overload, only those that had ended when it was
+/// over: what is sent after it, to see the Flow recover, is another load.
 fn point(
     trial: &Trial,
     clients: bool,
@@ -162,10 +162,10 @@ fn point(
     rates: Option<Throughput>,
 ) -> Point {
     let marks = watched.marks();
-    // What is out of balance is told by its second half, as its rates are.
+    // For an unbalanced load, the second half counts, as for its rates.
     let half = if watched.rates().whole == rates { 0 } else { marks.len() / 2 };
-    // Nobody knows beforehand how many requests clients make. However short the trial was, its
-    // requests were counted over its time.
+    // How many requests clients make is not known in advance. However short the trial was, its requests were counted
+    // over its time.
     let planned = if clients { summary.throughput.offered_per_s } else { trial.level };
     let offered_per_s = rates.map_or(planned, |rates| rates.offered_per_s);
     let of_flow = Point {
@@ -200,7 +200,7 @@ fn point(
     }
 }
 
-/// The figures with response times.
+/// Adds the response times to the figures.
 fn times(point: Point, response: &Latency) -> Point {
     Point {
         mean_ms: response.mean,
@@ -212,7 +212,7 @@ fn times(point: Point, response: &Latency) -> Point {
     }
 }
 
-/// By how many requests a second those in flight grew, in terms of arrivals.
+/// How fast the number of requests in flight grew, relative to arrivals.
 fn drift(marks: &[Mark], offered_per_s: f64) -> f64 {
     let mean = |marks: &[Mark]| {
         let blocks = || marks.iter().map(|mark| &mark.block);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn goodput_is_the_share_of_what_came_back_that_met_the_objective() {
-        // Ok requests and those over a limit in each quarter of a second.
+        // Ok requests, and those over a limit, in each quarter of a second.
         let each = [(25, 5), (25, 25), (20, 20), (30, 25), (25, 25), (25, 20)];
         let mut ok = 0;
         let marks: Vec<Mark> = each

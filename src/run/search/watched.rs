@@ -1,4 +1,4 @@
-//! What is seen of a trial while it runs: when it is decided, and what came of each stretch of it.
+//! Watches a running trial: when it is decided, and what each block of it showed.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::record::summary::Throughput;
 use crate::record::tally::{Counts, Tally};
 use crate::run::tried::Seen;
 
-/// Blocks in a row in which the objective must hold for a Flow to have recovered.
+/// Consecutive blocks that must meet the objective before a Flow counts as recovered.
 const CALM_BLOCKS: usize = 3;
 
-/// What is seen of a trial while it runs.
+/// What is observed of a running trial.
 pub(super) struct Watched {
     meter: Meter,
-    /// The share of requests that each limit allows to exceed it.
+    /// The share of requests that may exceed each limit.
     allowed: Vec<f64>,
     judge: Option<Judge>,
-    /// At most four a second, bounded by the trial's budget.
+    /// At most four per second, bounded by the trial's budget.
     marks: Vec<Mark>,
-    /// Whether it may be let pass before its budget is over.
+    /// Whether it may pass before its budget is used up.
     early_pass: bool,
     cool_down: bool,
     budget_s: f64,
@@ -30,28 +30,28 @@ pub(super) struct Watched {
     rates: Rates,
 }
 
-/// What came in and went out in whole seconds while the load of a trial was offered.
+/// Rates over whole seconds while the load of a trial was offered.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Rates {
-    /// Of all of them.
+    /// Over all of them.
     pub(super) whole: Option<Throughput>,
-    /// Of the second half, when what the warmup left has been worked off and a queue has filled.
+    /// Over the second half, when the backlog of the warmup is gone and a queue has filled.
     pub(super) settled: Option<Throughput>,
 }
 
-/// Fewer seconds tell no rate.
+/// Fewer seconds give no rate.
 const SECONDS_MIN: u64 = 2;
 
-/// What had happened when the load of a trial was no longer offered.
+/// The totals when the load of a trial was no longer offered.
 pub(super) struct Offered {
     pub(super) tally: Tally,
-    /// Assertions that did not hold.
+    /// Counts on responses, among them failed assertions.
     pub(super) counts: Counts,
     /// When that was.
     pub(super) elapsed: Duration,
 }
 
-/// A block and what had happened when it was over.
+/// A block, and the totals at its end.
 pub(super) struct Mark {
     pub(super) end_s: f64,
     pub(super) block: Block,
@@ -76,7 +76,7 @@ impl Watched {
         }
     }
 
-    /// Takes in what was measured so far; says whether that is enough.
+    /// Takes in what was measured so far; returns whether that is enough.
     pub(super) fn look(&mut self, seen: &Seen<'_>) -> bool {
         let elapsed_s = seen.elapsed.as_secs_f64();
         let over = elapsed_s >= self.budget_s;
@@ -117,7 +117,7 @@ impl Watched {
         true
     }
 
-    /// How long it goes, and how much it says by now where that can be told.
+    /// How long it has run, and the evidence so far, if there is any.
     pub(super) fn progress(&self) -> (f64, Option<Evidence>) {
         let settled = self.judge.as_ref().filter(|judge| judge.is_settled());
         (self.marks.last().map_or(0.0, |mark| mark.end_s), settled.map(Judge::evidence))
@@ -127,13 +127,13 @@ impl Watched {
         self.judge.as_ref().map_or(Evidence::default(), Judge::evidence)
     }
 
-    /// What was decided while it ran, and what all that came in after says.
+    /// The decision while it ran, and the decision from everything that came in.
     pub(super) fn decisions(&self) -> (Option<Decision>, Decision) {
         let at_end = self.judge.as_ref().map_or(Decision::Open, Judge::last_decision);
         (self.decided, at_end)
     }
 
-    /// Blocks that ended while the load was offered, not those of the drain or of what comes after it.
+    /// Blocks that ended while the load was offered, without those of the drain and after.
     pub(super) fn marks(&self) -> &[Mark] {
         let ends = |offered: &Offered| offered.elapsed.as_secs_f64();
         let end_s = self.offered.as_ref().map_or(f64::INFINITY, ends);
@@ -141,17 +141,17 @@ impl Watched {
         &self.marks[..count]
     }
 
-    /// What had happened by then; `None` where it ended before.
+    /// The totals at that time; `None` if the trial ended before.
     pub(super) fn while_offered(&self) -> Option<&Offered> {
         self.offered.as_ref()
     }
 
-    /// What came in and went out meanwhile.
+    /// The rates while the load was offered.
     pub(super) fn rates(&self) -> Rates {
         self.rates
     }
 
-    /// Seconds from `from` until the objective held again, over some blocks in a row.
+    /// Seconds from `from` until the objective was met again, for several consecutive blocks.
     pub(super) fn calm_from(&self, from: f64) -> Option<f64> {
         let after = self.marks.partition_point(|mark| mark.end_s <= from);
         let after = &self.marks[after..];
@@ -162,7 +162,7 @@ impl Watched {
             let requests = sum(&|block| block.requests);
             let holds = |(index, allowed): (usize, &f64)| {
                 let over = sum(&|block| block.over.get(index).copied().unwrap_or(0.0));
-                // What is 0.1 in words is a little less than that in the computer.
+                // 0.1 is slightly less than one tenth in binary.
                 over <= allowed * requests + 1e-6
             };
             marks.iter().all(|mark| mark.block.requests > 0.0)
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::record::Recording;
 
-    /// A cool-down after each of whose quarters of a second so many requests had been fast and slow.
+    /// A cool-down with this many fast and slow requests in each quarter of a second.
     fn watched(blocks: &[(u64, u64)]) -> Watched {
         let objective = Objective::new(&["p90 < 100ms".parse().expect("a condition")]);
         let objective = objective.expect("an objective");
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_comes_after_the_load_is_no_part_of_it() {
         let mut watched = watched(&[(5, 0), (5, 0), (5, 0), (5, 0)]);
-        // It was calm after three blocks, so the fourth is of the drain.
+        // It was calm after three blocks, so the fourth belongs to the drain.
         assert_eq!(watched.marks().len(), 3);
         assert_eq!(watched.while_offered().map(|offered| offered.tally.ok().count()), Some(15));
         watched.offered = None;

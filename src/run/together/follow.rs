@@ -36,13 +36,13 @@ impl Follow {
     }
 
     pub(super) fn tell(&self, entry: &Entry, line: Vec<u8>, course: &watch::Sender<Course>) {
-        // Of one that ran, everything was told before, and its timeline is long.
+        // For a scenario that ran, everything was reported before, and its timeline is long.
         let told = |summary: &crate::record::summary::ScenarioSummary| !summary.timeline.is_empty();
         if matches!(entry, Entry::Ended { summary, .. } if told(summary)) {
             return;
         }
         if !self.host.line(line) {
-            // What comes after a gap would tell of a load that never was.
+            // Lines after a gap would describe a load that never happened.
             let reason = "part 1 does not keep up with what this part has to tell";
             halt(course, Halt::new(reason.into(), Duration::ZERO, true));
         }
@@ -61,7 +61,7 @@ fn halt(course: &watch::Sender<Course>, halt: Halt) {
 async fn listen(guest: Arc<Guest>, course: watch::Sender<Course>, stop: Stop) {
     let order = |scenario: usize, change: &dyn Fn(&mut Orders)| {
         course.send_modify(|course| {
-            // There is none that part 1 has and we have not.
+            // Part 1 has no scenario that this part lacks.
             if let Some(orders) = course.scenarios.get_mut(scenario) {
                 change(orders);
             }
@@ -78,7 +78,7 @@ async fn listen(guest: Arc<Guest>, course: watch::Sender<Course>, stop: Stop) {
             }
             FromHost::Trial { scenario, conduct } => {
                 order(scenario, &|orders| *orders = Orders::default());
-                // What part 1 never says is none of its trials.
+                // Part 1 never sends anything that is not a trial.
                 let tried = serde_json::from_slice(&conduct);
                 give(&course, tried.map_or(Task::Over, |tried| Task::Trial(scenario, tried)));
             }

@@ -1,5 +1,5 @@
-//! One scenario of all parts, as they tell of it. What was measured is added up second by second, and a second
-//! counts once all parts have told of it: so whoever looks sees what one machine would have seen, a moment later.
+//! One scenario in all parts, as they report it. Measurements are added up second by second, and a second counts once
+//! all parts have reported it: so viewers see what one machine would have seen, a moment later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,27 +18,27 @@ use crate::run::summarize::{Ending, Outline};
 use crate::run::tried::TRIAL_TELLS_EVERY;
 use crate::run::until::Until;
 
-/// One scenario of all parts.
+/// One scenario in all parts.
 pub(super) struct Joined {
     empty: ScenarioSummary,
     outline: Outline,
-    /// Of any clock: only differences to it are told.
+    /// From any clock: only differences matter.
     start: Instant,
-    /// The seconds of which all parts have told, as one worker's.
+    /// The seconds that all parts have reported, as if from one worker.
     recording: Recording,
-    /// Those of which some have: by the step of which all must have told, and by the second.
+    /// Those that only some have reported: by the step that all must have reported, and by second.
     waiting: BTreeMap<(u64, u64), Tally>,
-    /// What counts at a time: a second, and in a trial what is told at a time, so that it is decided early.
+    /// The unit that counts at a time: a second, and in a trial the reporting interval, so that it is decided early.
     step: Duration,
-    /// In their order, from part 1.
+    /// In order, from part 1.
     rows: Vec<Row>,
-    /// Seconds from this one on do not count: a part was lost, and told of none of them.
+    /// Seconds from this one on do not count: a part was lost and reported none of them.
     limit: Option<u64>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a part told.
+/// What a part reported.
 struct Row {
     stand: Stand,
     target: TargetSummary,
@@ -50,7 +50,7 @@ struct Row {
     clock: Clock,
 }
 
-/// How far a part is.
+/// The state of a part.
 enum Stand {
     /// It is not ready yet.
     Coming,
@@ -60,18 +60,18 @@ enum Stand {
     Running,
     /// Its load is over.
     Over(Box<Ending>, Vec<Reason>),
-    /// There was none.
+    /// It had no load.
     NotRun(End),
-    /// It was lost, in the middle of its load or before.
+    /// It was lost, before or during its load.
     Lost(String),
 }
 
 /// Whether a scenario can begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Readiness {
-    /// Somebody is not ready yet.
+    /// Some part is not ready yet.
     Waiting,
-    /// All are, but for those who will not send.
+    /// All are ready, except those that will not send.
     Ready,
     /// This part will not send.
     Without {
@@ -110,7 +110,7 @@ impl Joined {
         Joined { step: TRIAL_TELLS_EVERY, ..self }
     }
 
-    /// The same, of which nothing was told yet.
+    /// The same, with nothing reported yet.
     pub(super) fn again(&self) -> Joined {
         Joined::new(self.empty.clone(), self.outline.clone(), self.rows.len() as u64)
     }
@@ -124,14 +124,14 @@ impl Joined {
         self.rows.get_mut((number as usize).wrapping_sub(1))
     }
 
-    /// A part could begin.
+    /// Marks a part as ready.
     pub(super) fn ready(&mut self, number: u64) {
         if let Some(row) = self.row(number).filter(|row| matches!(row.stand, Stand::Coming)) {
             row.stand = Stand::Ready;
         }
     }
 
-    /// Whether all could.
+    /// Whether all parts are ready.
     pub(super) fn readiness(&self) -> Readiness {
         let waiting = |row: &Row| matches!(row.stand, Stand::Coming);
         let without = |row: &Row| matches!(row.stand, Stand::NotRun(_) | Stand::Lost(_));
@@ -147,10 +147,10 @@ impl Joined {
         }
     }
 
-    /// Takes in what a part told. Gives how it ended, if it did so before its time.
+    /// Takes in what a part reported. Returns how it ended, if it ended early.
     ///
     /// # Errors
-    /// When no run tells that.
+    /// If no run can report that.
     pub(super) fn take(&mut self, number: u64, entry: Entry) -> Result<Option<End>, EntryError> {
         let warmup = self.outline.warmup;
         let Some(row) = self.row(number) else { return Ok(None) };
@@ -196,19 +196,19 @@ impl Joined {
             row.sent += tally.sent;
             row.lag.merge(&tally.lag);
             if self.limit.is_none_or(|limit| second < limit) {
-                // What is told in a step happened before it.
+                // What is reported in a step happened before it.
                 let step = if self.step == SECOND { second + 1 } else { told_at };
                 self.waiting.entry((step, second)).or_default().merge(&tally);
             }
         }
-        // The rest of it is not kept by the second.
+        // The rest is not kept by second.
         let noted = (number, delta.noted.1);
         self.recording.add(Delta { worker: 0, told: Duration::ZERO, noted, ..delta });
         self.release();
         Ok(())
     }
 
-    /// Counts the steps of which all parts have told by now.
+    /// Counts the steps that all parts have reported by now.
     fn release(&mut self) {
         let told = self.rows.iter().filter_map(Row::told).min().unwrap_or(Duration::MAX);
         let complete = steps(told, self.step);
@@ -223,7 +223,7 @@ impl Joined {
         self.recording.add(Delta { worker: 0, told, seconds, ..Delta::default() });
     }
 
-    /// A part was lost. `cut`: all end, and what counts is what all have told of.
+    /// Marks a part as lost. `cut`: all parts end, and only what all have reported counts.
     pub(super) fn lose(&mut self, number: u64, reason: &str, cut: bool) {
         let Some(row) = self.row(number).filter(|row| !row.is_over()) else { return };
         let told = matches!(row.stand, Stand::Running).then(|| row.told()).flatten();
@@ -236,13 +236,13 @@ impl Joined {
         self.release();
     }
 
-    /// Those who are not over.
+    /// The parts that are not over.
     pub(super) fn open(&self) -> Vec<u64> {
         let rows = (1..).zip(&self.rows);
         rows.filter(|(_, row)| !row.is_over()).map(|(number, _)| number).collect()
     }
 
-    /// What all have told of so far.
+    /// What all have reported so far.
     pub(super) fn recording(&self) -> &Recording {
         &self.recording
     }
@@ -259,7 +259,7 @@ impl Joined {
         counts
     }
 
-    /// What came of it.
+    /// The result.
     pub(super) fn conclude(self) -> ScenarioSummary {
         let Joined { empty, outline, recording, rows, limit, .. } = self;
         let of = rows.len() as u64;
@@ -270,13 +270,13 @@ impl Joined {
     }
 }
 
-/// How many whole steps a time has.
+/// Number of whole steps in a time.
 fn steps(time: Duration, step: Duration) -> u64 {
     u64::try_from(time.as_nanos() / step.as_nanos().max(1)).unwrap_or(u64::MAX)
 }
 
 impl Row {
-    /// Up to which time it has told everything; `None` where it will tell nothing any more.
+    /// The time up to which it has reported everything; `None` if it will report nothing more.
     fn told(&self) -> Option<Duration> {
         match self.stand {
             Stand::Coming | Stand::Ready => Some(Duration::ZERO),
@@ -299,7 +299,7 @@ impl Row {
                 let message = Some(format!("part {number} of {of} was lost: {reason}"));
                 return Account { number, load: Err(End { reason: EndReason::Skipped, message }) };
             }
-            // Nobody concludes before all are over.
+            // Nobody concludes before all parts are over.
             _ => (Ending::lost(outline, workers, length), Vec::new(), true),
         };
         let load = LoadAccount {
@@ -329,7 +329,7 @@ mod tests {
     use crate::record::validity::Circumstances;
     use crate::scenario::{Options, load_text};
 
-    /// A scenario of three parts.
+    /// A scenario with three parts.
     fn joined() -> Joined {
         let text = "scenarios: [{name: s, documents: {text: a}, request_size: 1, load: {rate: 9/s, duration: 9s}}]";
         let suite = load_text("s", text.into(), Path::new(""), &Options::default());
@@ -345,7 +345,7 @@ mod tests {
         joined.take(part, entry).expect("it begins");
     }
 
-    /// A part tells that so many requests, each of so many ms, ended in a second, and of nothing after it.
+    /// A part reports that this many requests, each taking this many ms, ended in a second, and nothing after it.
     fn told(joined: &mut Joined, part: u64, second: u64, ms: &[u64]) {
         let count = ms.len() as u64;
         let mut tally = Tally { offered: count, sent: count, ..Tally::default() };
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(seen(&joined), (1, 5));
         told(&mut joined, 2, 1, &[4]);
         assert_eq!(seen(&joined), (2, 8));
-        // Whoever is done holds nobody up.
+        // A part that is done holds nobody up.
         for part in [1, 2, 3] {
             assert_eq!(finished(&mut joined, part, EndReason::Time), None);
         }

@@ -1,4 +1,4 @@
-//! Part 1: it adds up what all parts tell, and decides what all do.
+//! Part 1: it adds up what all parts report, and decides what all of them do.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,13 +17,14 @@ use crate::record::tally::Counts;
 use crate::run::journal::Entry;
 use crate::run::summarize::Outline;
 
-/// From the decision that all begin until they do, besides the way to the farthest part and back.
+/// From the decision to begin until all parts begin, in addition to the round trip to the slowest
+/// part.
 const LEAD: Duration = Duration::from_millis(100);
 
-/// No way is longer.
+/// Upper bound on a round trip.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
 
-/// How much longer than what is in flight the others may take once all end.
+/// How much longer than the requests in flight the other parts may take once all end.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 pub(super) struct Lead(Arc<State>);
@@ -34,7 +35,7 @@ struct State {
     at: Option<Instant>,
     guests: Guests,
     scenarios: Mutex<Vec<Scenario>>,
-    /// Counts what was told, so that whoever waits for something looks again.
+    /// Counts changes, so that waiting tasks check again.
     changes: watch::Sender<u64>,
     course: watch::Sender<Course>,
     stop: Stop,
@@ -45,12 +46,12 @@ struct Scenario {
     /// When it is due, if that was set.
     due: Option<Instant>,
     decided: bool,
-    /// The slowest of the fastest exchanges with each part.
+    /// The slowest part's best round trip.
     round_trip: Duration,
 }
 
 impl Scenario {
-    /// All begin when it is due, but not before they have heard of it.
+    /// All parts begin when it is due, but not before they have been told.
     fn soon(&self) -> Go {
         let soon = Instant::now() + LEAD + self.round_trip;
         Go::At(self.due.map_or(soon, |due| due.max(soon)))
@@ -93,7 +94,7 @@ impl Lead {
         (Lead(state), vec![tokio::spawn(listen), tokio::spawn(signals)])
     }
 
-    /// Part 1 itself could begin.
+    /// Marks part 1 itself as ready.
     pub(super) fn ready(&self, scenario: usize, due: Option<Instant>) {
         self.0.change(scenario, |scenario| {
             scenario.due = due;
@@ -101,7 +102,7 @@ impl Lead {
         });
     }
 
-    /// What happened in part 1 itself.
+    /// Reports what happened in part 1 itself.
     pub(super) fn tell(&self, entry: Entry) {
         self.0.take(1, entry);
     }
@@ -125,7 +126,7 @@ impl Lead {
         joined.conclude()
     }
 
-    /// All parts do this next.
+    /// Tells all parts what to do next.
     pub(super) fn again(&self, task: &Task, empty: ScenarioSummary, outline: Outline) {
         let state = &self.0;
         let index = match task {
@@ -149,7 +150,7 @@ impl Lead {
             }
             _ => state.guests.alone(index),
         }
-        // Those who are gone take no part in it.
+        // Parts that are gone do not take part in it.
         for (part, why) in state.guests.gone() {
             state.lose(part, why, Duration::ZERO);
         }
@@ -159,7 +160,7 @@ impl Lead {
         self.0.guests.rest();
     }
 
-    /// Waits until only these are not done with a scenario.
+    /// Waits until `only` accepts the parts that are not done with a scenario.
     pub(super) async fn over(&self, scenario: usize, only: impl Fn(&[u64]) -> bool) {
         let state = &self.0;
         let always = state.scenarios()[scenario].joined.is_always();
@@ -183,7 +184,7 @@ impl Lead {
     pub(super) fn machines(&self) -> Vec<RunPart> {
         let members = self.0.guests.members();
         let (of, at) = (self.0.of, self.0.at);
-        // By the clock of part 1, as it was told.
+        // By the clock of part 1, as it was specified.
         let at = at.map(|at| {
             let (now, clock) = (Instant::now(), jiff::Timestamp::now());
             let after = at.checked_duration_since(now);
@@ -212,7 +213,7 @@ impl State {
         self.scenarios.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears what the other parts say.
+    /// Receives what the other parts say.
     async fn listen(self: Arc<State>, events: Arc<AsyncMutex<mpsc::Receiver<(u64, FromGuest)>>>) {
         let mut events = events.lock().await;
         while let Some((part, event)) = events.recv().await {
@@ -236,13 +237,13 @@ impl State {
         }
     }
 
-    /// Takes in what a part told.
+    /// Takes in what a part reported.
     fn take(&self, part: u64, entry: Entry) {
         let (index, mut early) = (entry.scenario(), Ok(None));
         self.change(index, |scenario| early = scenario.joined.take(part, entry));
         match early {
             Ok(None) => (),
-            // What ended it in one part ends it in all, unless they were told to end it.
+            // Whatever ends it in one part ends it in all, unless they were told to end it.
             Ok(Some(End { message, .. })) => {
                 let why = message.unwrap_or_else(|| "it ended before its time".into());
                 self.end(index, &format!("part {part} of {}: {why}", self.of));
@@ -253,7 +254,7 @@ impl State {
         }
     }
 
-    /// A part was lost. If it is done with everything, that is none of ours.
+    /// Marks a part as lost. If it is already done with everything, that does not matter.
     fn lose(&self, part: u64, reason: &str, grace: Duration) {
         let aborts = self.lost == Lost::Abort;
         let mut scenarios = self.scenarios();
@@ -274,18 +275,18 @@ impl State {
         (0..count).for_each(|index| self.decide(index));
     }
 
-    /// Changes what is known of a scenario, and decides whether it begins.
+    /// Updates a scenario, and decides whether it begins.
     fn change(&self, index: usize, change: impl FnOnce(&mut Scenario)) {
         match self.scenarios().get_mut(index) {
             Some(scenario) => change(scenario),
-            // There is none that a part has and we have not.
+            // A part has no scenario that we lack.
             None => return,
         }
         self.changes.send_modify(|changes| *changes += 1);
         self.decide(index);
     }
 
-    /// Has a scenario begin once all are ready.
+    /// Lets a scenario begin once all parts are ready.
     fn decide(&self, index: usize) {
         let mut scenarios = self.scenarios();
         let scenario = &mut scenarios[index];
@@ -295,7 +296,7 @@ impl State {
         let go = match scenario.joined.readiness() {
             Readiness::Waiting => return,
             Readiness::Ready => scenario.soon(),
-            // One that tidies up does what it can.
+            // A cleanup scenario does what it can.
             Readiness::Without { others: true, .. }
                 if self.lost == Lost::Note || scenario.joined.is_always() =>
             {

@@ -1,6 +1,5 @@
-//! A run in parts that are connected: part 1 leads, the others follow. All parts carry their plan out as any run
-//! does; what they have in common is its course, which part 1 decides: when a scenario begins, and when one ends
-//! before its time.
+//! A run in connected parts: part 1 leads, the others follow. Each part carries out its plan as any run does; what
+//! they share is the course, which part 1 decides: when a scenario begins, and when one ends early.
 
 mod follow;
 mod joined;
@@ -25,11 +24,11 @@ use crate::record::tally::Counts;
 use follow::Follow;
 use lead::Lead;
 
-/// The other parts, and what all do.
+/// The connection to the other parts, and the shared course.
 pub(super) struct Together {
     side: Side,
     course: watch::Sender<Course>,
-    /// Ends with it.
+    /// Aborted on drop.
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -41,24 +40,24 @@ enum Side {
 /// What all parts do.
 #[derive(Clone, Debug, Default)]
 struct Course {
-    /// All are there, and the load begins at this time, if one is set.
+    /// Set once all parts are there; the inner time is when the load begins, if one is set.
     started: Option<Option<Instant>>,
-    /// By the index of the scenario.
+    /// By scenario index.
     scenarios: Vec<Orders>,
-    /// What part 1 wants tried, and the how-manieth that is.
+    /// The task part 1 has set, and its sequence number.
     task: (u64, Task),
     halt: Option<Halt>,
 }
 
-/// What all do with a scenario.
+/// What all parts do with a scenario.
 #[derive(Clone, Debug, Default)]
 struct Orders {
     go: Option<Go>,
-    /// Why it ends before its time.
+    /// Why it ends early.
     end: Option<String>,
 }
 
-/// What part 1 wants of the others while it searches.
+/// What part 1 wants from the others during a search.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Task {
     /// Nothing yet.
@@ -77,7 +76,7 @@ pub(super) enum Task {
 pub(super) enum Go {
     /// At this instant.
     At(Instant),
-    /// Not at all.
+    /// Not at all, for this reason.
     Skip(String),
 }
 
@@ -85,14 +84,14 @@ pub(super) enum Go {
 #[derive(Clone, Debug)]
 struct Halt {
     reason: String,
-    /// When what is in flight is given up.
+    /// When requests in flight are given up.
     until: Instant,
-    /// Whether nobody is left who could lead.
+    /// Whether no part is left that could lead.
     alone: bool,
 }
 
 impl Course {
-    /// What ends a scenario, or one that always runs.
+    /// The halt that ends a scenario, or one that always runs.
     fn halts(&self, always: bool) -> Option<&Halt> {
         self.halt.as_ref().filter(|halt| halt.alone || !always)
     }
@@ -105,7 +104,8 @@ impl Halt {
 }
 
 impl Together {
-    /// Begins a run together with the others: `start.at` is when part 1 was told to begin, and what comes back is when that is.
+    /// Begins a run together with the others: `start.at` is when part 1 was told to begin; returns when the run
+    /// actually begins.
     pub(super) async fn begin(
         meeting: Meeting,
         plan: &Plan,
@@ -145,7 +145,8 @@ impl Together {
         }
     }
 
-    /// This part could begin with a scenario; gives when all do. `due` is when part 1 was to begin with it.
+    /// Reports that this part is ready for a scenario; returns when all begin. `due` is when part 1 was to begin with
+    /// it.
     pub(super) async fn ready(&self, scenario: usize, due: Option<Instant>) -> Go {
         match &self.side {
             Side::Leads(lead) => lead.ready(scenario, due),
@@ -162,7 +163,7 @@ impl Together {
         }
     }
 
-    /// Tells what happened in this part. `line` is the same as its journal has it.
+    /// Reports what happened in this part. `line` is its journal line.
     pub(super) fn tell(&self, entry: Entry, line: Vec<u8>) {
         match &self.side {
             Side::Leads(lead) => lead.tell(entry),
@@ -170,9 +171,9 @@ impl Together {
         }
     }
 
-    /// Why a scenario ends before its time, as soon as that is so; and when what is in flight is given up,
-    /// if it does not have all the time it wants. One that `always` runs does so as long as somebody leads.
-    /// `ends`: it does already, and only the latter is of interest.
+    /// Why a scenario ends early, as soon as that is known; and when requests in flight are given up, if their time
+    /// is limited. One that `always` runs continues as long as some part leads. `ends`: it is already ending, and
+    /// only the time matters.
     pub(super) async fn ended(
         &self,
         scenario: usize,
@@ -191,7 +192,7 @@ impl Together {
         }
     }
 
-    /// Why a scenario that waits does not begin any more, as soon as that is so.
+    /// Why a waiting scenario will not begin, as soon as that is known.
     pub(super) async fn halted(&self, always: bool) -> String {
         let mut course = self.course.subscribe();
         let halted = course.wait_for(|course| course.halts(always).is_some()).await;
@@ -206,7 +207,7 @@ impl Together {
         }
     }
 
-    /// Has all parts begin with a scenario again, if this is part 1: `task` says how.
+    /// Restarts a scenario in all parts, if this is part 1: `task` says how.
     pub(super) fn again(&self, task: &Task, empty: ScenarioSummary, outline: Outline) {
         if let Side::Leads(lead) = &self.side {
             lead.again(task, empty, outline);
@@ -220,7 +221,7 @@ impl Together {
         }
     }
 
-    /// What part 1 wants after so many tasks; nothing more where it is lost or a part is.
+    /// The next task of part 1 after this many tasks; over if part 1 or another part is lost.
     pub(super) async fn task(&self, after: u64) -> (u64, Task) {
         let mut course = self.course.subscribe();
         let next = course.wait_for(|course| course.task.0 > after || course.halt.is_some()).await;
@@ -231,7 +232,7 @@ impl Together {
         }
     }
 
-    /// Why all end, if they do.
+    /// Why all parts end, if they do.
     pub(super) fn halt(&self) -> Option<String> {
         self.course.borrow().halt.as_ref().map(|halt| halt.reason.clone())
     }
@@ -243,7 +244,7 @@ impl Together {
         }
     }
 
-    /// Looks at what all parts have told of, if this is part 1.
+    /// Looks at what all parts have reported, if this is part 1.
     pub(super) fn look<T>(
         &self,
         scenario: usize,
@@ -260,7 +261,7 @@ impl Together {
         matches!(self.side, Side::Leads(_))
     }
 
-    /// What came of a scenario in all parts, if this is part 1: waits until all are done with it.
+    /// The result of a scenario over all parts, if this is part 1: waits until all are done with it.
     pub(super) async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
         match &self.side {
             Side::Leads(lead) => Some(lead.whole(scenario).await),
@@ -277,7 +278,7 @@ impl Together {
     }
 }
 
-/// Hands the signals to stop on to the others.
+/// Passes stop signals on to the others.
 async fn hand_on_signals(stop: Stop, tell: impl Fn(bool)) {
     stop.drain.cancelled().await;
     tell(stop.abort.is_cancelled());
@@ -285,7 +286,7 @@ async fn hand_on_signals(stop: Stop, tell: impl Fn(bool)) {
     tell(true);
 }
 
-/// Follows a signal from another part.
+/// Obeys a stop signal from another part.
 fn follow_signal(stop: &Stop, abort: bool) {
     stop.drain.cancel();
     if abort {

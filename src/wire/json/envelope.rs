@@ -22,7 +22,7 @@ use crate::wire::{
     Map, Route, Status,
 };
 
-/// What stands before the request id of a request.
+/// The text before a request's id.
 const BEFORE_ID: &str = r#"{"header":{"request_id":""#;
 
 /// Encodes a request, the same for HTTP and for WebSocket in JSON mode.
@@ -57,7 +57,7 @@ pub(crate) fn encode_request(
         Family::V1 => Context::new(Dialect::V1Request),
         Family::V2 => Context::new(Dialect::V2).without_scalars(),
     };
-    // Gateways take the way from different places, so Python's client puts it into both.
+    // Gateways read endpoint and target from different places, so Python's client puts them into both.
     let way = Way {
         exec_endpoint: request.header.exec_endpoint.as_deref(),
         target_executor: request.header.target_executor.as_deref().filter(|text| !text.is_empty()),
@@ -106,7 +106,7 @@ pub(crate) fn encode_response(
     }
 }
 
-/// Encodes the answer of a WebSocket gateway of v1 in JSON mode.
+/// Encodes the answer of a v1 WebSocket gateway in JSON mode.
 pub(crate) fn encode_websocket_response(response: &DataRequest) -> Result<Bytes, EncodeError> {
     write(response, V1Style::WebSocket)
 }
@@ -140,7 +140,7 @@ impl Serialize for DataRequest {
     }
 }
 
-/// The two ways in which gateways of v1 write header and routes.
+/// The two ways in which v1 gateways write header and routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum V1Style {
     /// camelCase, unset keys null.
@@ -170,7 +170,7 @@ impl V1Style {
         }
     }
 
-    /// An optional text: HTTP answers with an empty one.
+    /// An optional text: unset ones are empty in HTTP answers.
     fn text(self, text: Option<&str>) -> Option<&str> {
         match self {
             V1Style::Http => Some(text.unwrap_or_default()),
@@ -178,13 +178,13 @@ impl V1Style {
         }
     }
 
-    /// A text or a list of a status: HTTP has empty ones, WebSocket leaves them out.
+    /// A text or list of a status: HTTP writes empty ones, WebSocket leaves them out.
     fn filled<T>(self, value: T, empty: bool) -> Option<T> {
         (self == V1Style::Http || !empty).then_some(value)
     }
 }
 
-/// A part of a response on its way to JSON.
+/// A part of a response to be written as JSON.
 struct Answered<'a, T>(&'a T, V1Style);
 
 /// A whole response.
@@ -275,8 +275,8 @@ impl Serialize for Answered<'_, ExceptionInfo> {
 
 /// Decodes a request or a response, in camelCase or snake_case. Nothing is required.
 ///
-/// The endpoint and the Executor of a v1 request stand beside its header, where its gateway looks
-/// first; v2's gateway looks at the header alone.
+/// The endpoint and the target Executor of a v1 request are beside its header, where the gateway looks first;
+/// v2's gateway only looks at the header.
 pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, DecodeError> {
     match family {
         Family::V1 => {
@@ -290,7 +290,7 @@ pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, Deco
         Family::V2 => {
             let body: Body<V2> = match from_slice(message) {
                 Ok(body) => body,
-                // A schema of the user's own may have anything under the names of ours.
+                // In a custom schema, the known names may have values of any type.
                 Err(error @ DecodeError::Json { .. }) => match from_slice::<Body<V2Any>>(message) {
                     Ok(body) => return Ok(finish_v2(body)),
                     Err(_) => return Err(error),
@@ -305,7 +305,7 @@ pub(crate) fn decode(family: Family, message: &[u8]) -> Result<DataRequest, Deco
 fn finish_v2<D>(body: Body<D>) -> DataRequest {
     let header = match (body.header, &body.data) {
         (Some(header), _) => header.into(),
-        // Who sends one Document without a header gets its id for a request id.
+        // A single Document without a header makes the request id the Document's id.
         (None, Some(Data { docs, alone: true, .. })) => Header {
             request_id: docs.first().map(|doc| doc.id.clone()).unwrap_or_default(),
             ..Header::default()
@@ -329,10 +329,10 @@ fn finish<D>(
     }
 }
 
-/// Decodes header and routes and counts the Documents; the rest is skipped over without being kept.
+/// Decodes header and routes and counts the Documents; the rest is skipped.
 ///
-/// Nothing is required, but something has to be there: gateways of both families send at least a header
-/// and parameters, and a proxy's `{"error": …}` is no answer to a request.
+/// No field is required, but there must be at least one: gateways of both families send at least a header and
+/// parameters, and a proxy's `{"error": …}` is not an answer to a request.
 pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
     #[derive(serde::Deserialize)]
     struct Body {
@@ -362,10 +362,10 @@ pub(crate) fn decode_head(message: &[u8]) -> Result<Head, DecodeError> {
     })
 }
 
-/// Reads JSON as Python writes it, which may be more than JSON: with NaN and Infinity.
+/// Reads JSON as Python writes it, including NaN and Infinity, which JSON lacks.
 ///
-/// What is rare costs only itself: those numbers, and the name of the field that is wrong, are looked for
-/// when the text cannot be read.
+/// Rare cases do not slow down common ones: such numbers, and the name of the wrong field, are only searched
+/// for when the text cannot be read.
 pub(super) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, DecodeError> {
     let error = match serde_json::from_slice(text) {
         Ok(read) => return Ok(read),
@@ -383,7 +383,7 @@ pub(super) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, DecodeEr
     Ok(read)
 }
 
-/// The numbers that JSON has not as strings, which are read as those numbers; `None` where there are
+/// The text with numbers that JSON lacks quoted as strings, which are read as those numbers; `None` if it has
 /// none.
 pub(crate) fn quote_non_finite(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
@@ -420,8 +420,8 @@ pub(crate) fn quote_non_finite(text: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// How many Documents stand under `data`: a list, or v1's object with a list under `docs`. What is
-/// neither is for those to complain about who want the Documents.
+/// The number of Documents under `data`: a list, or v1's object with a list under `docs`. Anything else is
+/// reported only when the Documents are needed.
 enum Counted {
     Documents(u64),
     /// An object without such a list.
@@ -488,7 +488,7 @@ impl<'de> Visitor<'de> for Count {
     }
 }
 
-/// Stands for a dialect where only types can.
+/// Represents a dialect as a type.
 trait Reads {
     const DIALECT: Dialect;
 }
@@ -572,7 +572,7 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         time::read(&text).map(Time).map_err(|_| {
-            de::Error::invalid_value(de::Unexpected::Str(&text), &"a time as of RFC 3339")
+            de::Error::invalid_value(de::Unexpected::Str(&text), &"a time in RFC 3339 format")
         })
     }
 }
@@ -600,7 +600,7 @@ impl From<StatusJson> for Status {
             code: match status.code {
                 None => 0,
                 Some(Code::Number(code)) => code,
-                // Names differ between releases, but only one of them is a success.
+                // Names differ between releases, but only one of them means success.
                 Some(Code::Name(name)) => i32::from(name != "SUCCESS"),
             },
             description: status.description.unwrap_or_default(),
@@ -620,7 +620,7 @@ impl From<RouteJson> for Route {
     }
 }
 
-/// `data`: a list of Documents; for v1 also `{"docs": [...]}`, for v2 also one Document alone.
+/// `data`: a list of Documents; for v1 also `{"docs": [...]}`, for v2 also a single Document.
 struct Data<D> {
     docs: Vec<Document>,
     alone: bool,

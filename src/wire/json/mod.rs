@@ -1,5 +1,5 @@
-//! Messages and Documents in JSON: HTTP of both families, WebSocket's JSON mode and GraphQL of v1,
-//! and the plain form that files and people get.
+//! Messages and Documents in JSON: HTTP of both families, WebSocket's JSON mode and GraphQL of v1, and the
+//! plain form for files and people.
 //!
 //! | dialect | keys of Documents | unset | blob | unknown keys |
 //! |---|---|---|---|---|
@@ -8,12 +8,12 @@
 //! | GraphQL | as v1, camelCase; scores are lists | `null` | base64 | skipped |
 //! | plain | as v1 | left out | base64 | kept as `extra` |
 //!
-//! Arrays are nested lists everywhere. A list does not tell `<f4` from `<f8`: what is read becomes
-//! `<i8`, `<f8` or `|b1`. [`Document`] tells how the plain form keeps more than that.
+//! Arrays are nested lists everywhere. A list does not distinguish `<f4` from `<f8`: values are read as
+//! `<i8`, `<f8` or `|b1`. [`Document`] explains how the plain form keeps more than that.
 //!
-//! NaN and infinity are no JSON. In the plain form they are protobuf's strings (`NaN`,
-//! `Infinity`, `-Infinity`), elsewhere an error. Read are Python's names for them, and null in arrays of
-//! v2, whose gateways write NaN so.
+//! NaN and infinity are not JSON. In the plain form they are protobuf's strings (`NaN`, `Infinity`,
+//! `-Infinity`), elsewhere an error. Python's names for them can be read, as can null in arrays of v2, whose
+//! gateways write NaN that way.
 
 mod envelope;
 mod parts;
@@ -38,30 +38,30 @@ use serde_json::Value;
 use super::codec::WriteError;
 use super::{DecodeError, Document, EncodeError, Family};
 
-/// How many Documents within one another are read and written. Reading takes more of the stack than
-/// in protobuf, and JSON's own limit of 128 levels is made for smaller values.
+/// Maximum depth of Documents within one another. Reading takes more stack than in protobuf, and serde_json's
+/// own limit of 128 levels is meant for smaller values.
 const NESTING_MAX: usize = 32;
 
-/// How a Document is written down.
+/// How a Document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// What a client of v1 sends.
+    /// What a v1 client sends.
     V1Request,
-    /// What a gateway of v1 answers: numbers of tags are floats.
+    /// What a v1 gateway answers: numbers in tags are floats.
     V1Response,
     /// Both directions of v2.
     V2,
-    /// The same, where arrays and lists of Documents may be anything.
+    /// The same, but arrays and lists of Documents may be anything.
     V2Any,
     /// GraphQL of v1, as answered.
     GraphQl,
-    /// Files and people.
+    /// For files and people.
     Plain,
 }
 
 /// Documents to be written in a dialect.
 ///
-/// A serializer's errors are text. What we have to say is kept beside it, with its type.
+/// A serializer's errors are text, so our typed error is kept beside it.
 pub(super) struct Context {
     pub(super) dialect: Dialect,
     /// Whether arrays without axes can be sent.
@@ -74,19 +74,19 @@ impl Context {
         Context { dialect, takes_scalars: true, failure: RefCell::new(None) }
     }
 
-    /// Of a request to a gateway of v2, which makes uninitialized memory of an array without axes.
+    /// For a request to a v2 gateway, which turns an array without axes into uninitialized memory.
     fn without_scalars(self) -> Context {
         Context { takes_scalars: false, ..self }
     }
 
-    /// Ends the serializing with an error of ours.
+    /// Ends serialization with one of our errors.
     fn fail<T, E: serde::ser::Error>(&self, error: EncodeError) -> Result<T, E> {
         let text = E::custom(&error);
         self.note(error);
         Err(text)
     }
 
-    /// Remembers what went wrong.
+    /// Remembers an error.
     fn note(&self, error: EncodeError) {
         *self.failure.borrow_mut() = Some(error);
     }
@@ -130,7 +130,7 @@ pub(super) fn read_documents(family: Family, docs: &Value) -> Result<Vec<Documen
     Ok(DocumentsSeed::new(dialect).deserialize(docs)?)
 }
 
-/// Documents as GraphQL hands them out, `StrawberryDocument`.
+/// Documents as GraphQL returns them, `StrawberryDocument`.
 pub mod graphql {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! The values within Documents, from JSON.
+//! Reads the values within Documents from JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::wire::value::non_finite_of;
 use crate::wire::values::{self, Number};
 use crate::wire::{DType, Map, NamedScore, NdArray, SparseTensor, Tensor};
 
-/// Padding is read where it is and not missed where it is not.
+/// Padding is optional.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// A string, or what pydantic 1 makes one of.
+/// A string, or a value that pydantic 1 converts to one.
 pub(super) struct Coerced(pub(super) String);
 
 impl<'de> Deserialize<'de> for Coerced {
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Coerced {
     }
 }
 
-/// A number, or the name of one that JSON has not.
+/// A number, or the name of one that JSON lacks.
 pub(super) struct Real(pub(super) f64);
 
 impl<'de> Deserialize<'de> for Real {
@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for Real {
 /// Bytes as base64.
 pub(super) struct Base64(pub(super) Bytes);
 
-/// The same as Python reads it: what is not of its alphabet does not count.
+/// The same as Python reads it: characters outside its alphabet are ignored.
 pub(super) struct LooseBase64(pub(super) Bytes);
 
 struct Base64Visitor {
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for LooseBase64 {
     }
 }
 
-/// Tags of GraphQL's input: JSON text in a string. An object will do as well.
+/// Tags in GraphQL's input: JSON text in a string. An object is accepted too.
 #[derive(Default)]
 pub(super) struct TagsText(pub(super) Map);
 
@@ -151,9 +151,9 @@ impl<'de> Deserialize<'de> for TagsText {
         match Value::deserialize(deserializer)? {
             Value::Object(tags) => Ok(TagsText(tags)),
             Value::String(text) => serde_json::from_str(&text).map(TagsText).map_err(|error| {
-                de::Error::custom(format!("tags are an object as JSON text: {error}"))
+                de::Error::custom(format!("tags must be an object as JSON text: {error}"))
             }),
-            _ => Err(de::Error::custom("tags are an object as JSON text")),
+            _ => Err(de::Error::custom("tags must be an object as JSON text")),
         }
     }
 }
@@ -247,7 +247,7 @@ impl<'de> Deserialize<'de> for Score {
     }
 }
 
-/// An array: nested lists, a single number, or an object as protobuf's JSON mapping has it.
+/// An array: nested lists, a single number, or an object as in protobuf's JSON mapping.
 pub(super) struct Array(pub(super) NdArray);
 
 impl<'de> Deserialize<'de> for Array {
@@ -256,7 +256,7 @@ impl<'de> Deserialize<'de> for Array {
     }
 }
 
-/// The same, where null stands for NaN.
+/// The same, but null means NaN.
 pub(super) struct ArrayWithNulls(pub(super) NdArray);
 
 impl<'de> Deserialize<'de> for ArrayWithNulls {
@@ -312,7 +312,9 @@ impl<'de> Visitor<'de> for ArrayVisitor {
                 class,
                 parameters,
             })))),
-            _ => Err(de::Error::custom("an array is nested lists, or has `dense` or `sparse`")),
+            _ => {
+                Err(de::Error::custom("an array must be nested lists, or have `dense` or `sparse`"))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Documents from JSON. Null is unset everywhere.
+//! Reads Documents from JSON. Null means unset everywhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::wire::{DType, Document, Map, NamedScore, NdArray, v2};
 #[derive(Clone, Copy)]
 pub(super) struct DocumentSeed {
     dialect: Dialect,
-    /// How many Documents it is part of.
+    /// The number of Documents it is nested in.
     depth: usize,
 }
 
@@ -50,8 +50,8 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-/// Whether an array of Documents is one of v2's `to_json`, judged by the keys of the first: all
-/// are there, and the place of the content is called `url`.
+/// Whether an array of Documents comes from v2's `to_json`, judged by the keys of the first: all are present,
+/// and the content's location is called `url`.
 pub(in crate::wire) fn is_array_of_v2(text: &[u8]) -> bool {
     struct First(Vec<String>);
     struct FirstVisitor;
@@ -164,14 +164,14 @@ impl<'de> Visitor<'de> for DocumentSeed {
         let mut seen: Vec<Cow<'de, str>> = Vec::new();
         let mut empty = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
-            // Users write it, and the second of two would win without a word.
+            // Users write this form, and a duplicate key would silently win.
             if dialect == Dialect::Plain {
                 if seen.contains(&key) {
                     return Err(de::Error::custom(format!("`{key}` is given twice")));
                 }
                 seen.push(key.clone());
             }
-            // Here and not with the other keys, whose functions take much of the stack.
+            // Handled here rather than with the other keys, whose functions take much of the stack.
             match &*key {
                 "chunks" | "matches" if dialect == Dialect::V2Any => {
                     read_any_docs(&mut doc, &key, map.next_value()?, within)?;
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for DocumentSeed {
     }
 }
 
-/// Gives an array the type it had.
+/// Restores the original type of an array.
 fn cast<E: de::Error>(array: &mut Option<NdArray>, dtype: Option<String>) -> Result<(), E> {
     if let (Some(NdArray::Dense(tensor)), Some(dtype)) = (array, dtype) {
         *tensor = tensor.cast(&DType::from(dtype)).map_err(E::custom)?;
@@ -213,7 +213,7 @@ fn cast<E: de::Error>(array: &mut Option<NdArray>, dtype: Option<String>) -> Res
     Ok(())
 }
 
-/// What a schema of the user's own may have under the names of chunks and matches.
+/// Reads what a custom schema may have under the names of chunks and matches.
 fn read_any_docs<E: de::Error>(
     doc: &mut Document,
     key: &str,
@@ -246,7 +246,7 @@ fn read_field<'de, A: MapAccess<'de>>(
     };
     match (rest, dialect) {
         (Rest::Read, _) => {}
-        // What a gateway of v1 does not know it does not mind.
+        // A v1 gateway ignores unknown keys.
         (Rest::Unknown, Dialect::V1Request | Dialect::V1Response | Dialect::GraphQl) => {
             map.next_value::<IgnoredAny>()?;
         }
@@ -268,7 +268,7 @@ fn read_field<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// Whether a key was one of ours.
+/// Whether a key was known.
 enum Rest {
     Read,
     Unknown,
@@ -327,11 +327,11 @@ fn read_v1<'de, A: MapAccess<'de>>(
     Ok(Rest::Read)
 }
 
-/// Fields of v2's default schema that came without anything in them, with what there was.
+/// Fields of v2's default schema that came empty, with their empty content, if any.
 type Empty = Vec<(&'static str, Option<Content>)>;
 
-/// The fields of v2's default schema; others are read as nodes, as in the protobuf form. So are those
-/// that are of another type there, in a schema of the user's own.
+/// Reads the fields of v2's default schema; others become nodes, as in the protobuf form. So do those that
+/// have another type in a custom schema.
 fn read_v2<'de, A: MapAccess<'de>>(
     doc: &mut Document,
     empty: &mut Empty,
@@ -395,7 +395,7 @@ fn array_with_nulls<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<NdArra
     Ok(array.map(|ArrayWithNulls(array)| array))
 }
 
-/// A string. v1 makes one of a number or a boolean, as pydantic 1 does.
+/// Reads a string. v1 converts numbers and booleans to one, as pydantic 1 does.
 fn text<'de, A: MapAccess<'de>>(map: &mut A, dialect: Dialect) -> Result<Option<String>, A::Error> {
     match dialect {
         Dialect::V1Request | Dialect::V1Response => {
@@ -405,7 +405,7 @@ fn text<'de, A: MapAccess<'de>>(map: &mut A, dialect: Dialect) -> Result<Option<
     }
 }
 
-/// A whole number; 2.0 is one.
+/// Reads a whole number; 2.0 counts as one.
 fn count<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u32, A::Error> {
     let Some(Real(value)) = map.next_value()? else { return Ok(0) };
     if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {

@@ -1,8 +1,8 @@
-//! Reads header and routes of a response out of its text and counts its Documents, in one pass and without
-//! making values of the rest: a load does this for every reply, and of most of them nobody asks for the
-//! Documents.
+//! Reads header and routes of a response from its text and counts its Documents, in one pass and without
+//! building values for the rest: a load does this for every reply, and the Documents of most are never
+//! needed.
 //!
-//! What is not written as gateways write it is `None` here, and left to the parser.
+//! Text in any form that gateways do not write gives `None` here and is left to the parser.
 
 use super::time;
 use crate::wire::{Head, Header, Route, Status};
@@ -10,7 +10,7 @@ use crate::wire::{Head, Header, Route, Status};
 /// Reads a status, which only failures have.
 type ReadStatus = fn(&[u8]) -> Option<Status>;
 
-/// The head of a response. `None`: it is no object, or not as simple as usual, and is to be parsed.
+/// The head of a response. `None` if it is not an object, or not as simple as usual, and must be parsed.
 pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
     let mut head = Head { documents: Some(0), ..Head::default() };
     let (mut seen, mut is_response) = (Seen::default(), false);
@@ -48,7 +48,7 @@ pub(super) fn head(text: &[u8], status: ReadStatus) -> Option<Head> {
     (is_response && space(text, end) == text.len()).then_some(head)
 }
 
-/// Which members of an object were there: two of a name are for others to judge.
+/// Which members of an object have occurred: duplicates are left to the parser.
 #[derive(Default)]
 struct Seen(u8);
 
@@ -135,7 +135,7 @@ fn failure(
     Some(end)
 }
 
-/// How many Documents begin at `at`: a list, or v1's object with a list under `docs`.
+/// The number of Documents in the list at `at`, or in v1's object with a list under `docs`.
 fn documents(text: &[u8], at: usize) -> Option<(u64, usize)> {
     let mut count = 0;
     let mut list = |at| {
@@ -189,7 +189,7 @@ fn null(text: &[u8], at: usize) -> Option<usize> {
     text.get(at..)?.starts_with(b"null").then_some(at + 4)
 }
 
-/// Goes through the list that begins at `at`. `each` gets where an element begins and gives where it ends.
+/// Walks through the list that begins at `at`. `each` gets the start of an element and returns its end.
 fn elements(text: &[u8], at: usize, mut each: impl FnMut(usize) -> Option<usize>) -> Option<usize> {
     if text.get(at) != Some(&b'[') {
         return None;
@@ -208,8 +208,8 @@ fn elements(text: &[u8], at: usize, mut each: impl FnMut(usize) -> Option<usize>
     }
 }
 
-/// Goes through the object that begins at `at`. `each` gets a name and where its value begins, and gives
-/// where it ends.
+/// Walks through the object that begins at `at`. `each` gets a name and the start of its value, and returns
+/// the value's end.
 fn members(
     text: &[u8],
     at: usize,
@@ -249,7 +249,7 @@ fn skip(text: &[u8], at: usize) -> Option<usize> {
     match text.get(at)? {
         b'"' => string(text, at),
         b'{' | b'[' => {
-            // Whether brackets fit one another is for those to judge who read what is in them.
+            // Whether brackets match is checked only when their content is read.
             let (mut at, mut depth) = (at, 0usize);
             loop {
                 match text.get(at)? {
@@ -280,7 +280,7 @@ fn skip(text: &[u8], at: usize) -> Option<usize> {
 
 /// Where the string that begins at `at` ends.
 fn string(text: &[u8], at: usize) -> Option<usize> {
-    /// Names are shorter, and looking at each byte is faster for them.
+    /// Names are shorter than this, and checking each byte is faster for them.
     const SHORT: usize = 20;
     let mut at = at + 1;
     for (ahead, byte) in text.get(at..)?.iter().take(SHORT).enumerate() {

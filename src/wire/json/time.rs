@@ -1,24 +1,24 @@
-//! Times of routes as text.
+//! Reads and writes the times of routes as text.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-/// Who is to read a time.
+/// The reader that a time is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// Python's `isoformat`, as HTTP has it: microseconds and `+00:00`.
+    /// Python's `isoformat`, as over HTTP: microseconds and `+00:00`.
     Python,
-    /// Protobuf's JSON mapping, as WebSocket has it: 0, 3, 6 or 9 decimals and `Z`.
+    /// Protobuf's JSON mapping, as over WebSocket: 0, 3, 6 or 9 decimals and `Z`.
     Protobuf,
 }
 
-/// `None` beyond the years that text has digits for.
+/// `None` if the year has too many digits for the format.
 pub(super) fn write(time: SystemTime, style: Style) -> Option<String> {
     let time = Timestamp::try_from(time).ok()?;
     let nanos = time.subsec_nanosecond();
     let whole = time.strftime("%Y-%m-%dT%H:%M:%S");
-    // Python leaves out a fraction of nothing; protobuf writes thousands at a time.
+    // Python leaves out a fraction of zero; protobuf writes groups of three digits.
     let decimals = match style {
         Style::Python if nanos / 1_000 == 0 => 0,
         Style::Python => 6,
@@ -38,7 +38,7 @@ pub(super) fn write(time: SystemTime, style: Style) -> Option<String> {
     })
 }
 
-/// Reads both styles, and any other of RFC 3339.
+/// Reads both styles and any other RFC 3339 time.
 pub(super) fn read(text: &str) -> Result<SystemTime, jiff::Error> {
     match read_utc(text.as_bytes()) {
         Some(time) => Ok(time),
@@ -46,7 +46,7 @@ pub(super) fn read(text: &str) -> Result<SystemTime, jiff::Error> {
     }
 }
 
-/// Reads a time of UTC as it is usually written, digit by digit: every response over HTTP has several.
+/// Reads a UTC time in its usual form, digit by digit: every response over HTTP has several.
 fn read_utc(text: &[u8]) -> Option<SystemTime> {
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
     let (whole, rest) = text.split_at_checked(SHAPE.len())?;
@@ -104,7 +104,7 @@ fn days_of(year: u32, month: u32) -> u32 {
     }
 }
 
-/// Days from 1970 to the begin of a year.
+/// Days from 1970 to the beginning of a year.
 fn days_before(year: u32) -> u32 {
     let leaps = |until: u32| until / 4 - until / 100 + until / 400;
     (year - 1970) * 365 + leaps(year - 1) - leaps(1969)

@@ -1,4 +1,4 @@
-//! Documents to JSON.
+//! Writes Documents as JSON.
 
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use indexmap::IndexMap;
@@ -14,12 +14,12 @@ use crate::wire::{
     Tensor, TensorError, v1, v2,
 };
 
-/// A value on its way to JSON, with the Document it belongs to.
+/// A value to be written as JSON, with the Document it belongs to.
 pub(super) struct AsJson<'a, T: ?Sized> {
     value: &'a T,
     /// The id of the Document, for errors.
     id: &'a str,
-    /// How many Documents it is part of.
+    /// The number of Documents it is nested in.
     depth: usize,
     context: &'a Context,
 }
@@ -70,7 +70,7 @@ impl Serialize for AsJson<'_, Document> {
             return self.context.fail(EncodeError::Depth { limit: NESTING_MAX });
         }
         if !self.plain() && !is_finite(self.value) {
-            return of_doc.fail_value("weight, offset and location have to be finite".into());
+            return of_doc.fail_value("weight, offset and location must be finite".into());
         }
         match self.context.dialect {
             Dialect::V2 | Dialect::V2Any => of_doc.v2(serializer),
@@ -85,7 +85,7 @@ fn is_finite(doc: &Document) -> bool {
         && doc.location.iter().all(|value| value.is_finite())
 }
 
-/// The keys of an object; `None` is an unset one: null, or not there at all.
+/// The keys of an object; `None` means unset: null or absent.
 struct Fields<M> {
     map: M,
     nulls: bool,
@@ -125,7 +125,7 @@ impl AsJson<'_, Document> {
             Dialect::GraphQl => ("parentId", "mimeType"),
             _ => ("parent_id", "mime_type"),
         };
-        // Nothing of length 0 is content in v1.
+        // In v1, content of length 0 does not count.
         let content = |length: usize| plain || length > 0;
         let some = |set: bool| set.then_some(());
 
@@ -140,7 +140,7 @@ impl AsJson<'_, Document> {
         map.text(mime_type, &doc.mime_type)?;
         map.put("text", doc.text.as_ref().filter(|text| content(text.len())))?;
         map.float("weight", self.single(doc.weight))?;
-        // What v2's default schema calls `url` is of that name in one of the user's own too.
+        // v2's default schema calls it `url`, and so do custom schemas.
         map.text(if plain && v2::has_own_schema(doc) { "url" } else { "uri" }, &doc.uri)?;
         map.put("tags", some(!doc.tags.is_empty()).map(|()| self.tags()))?;
         map.float("offset", self.single(doc.offset))?;
@@ -160,7 +160,7 @@ impl AsJson<'_, Document> {
         map.map.end()
     }
 
-    /// The keys of v2's default schema, in its order, then what else is set.
+    /// The keys of v2's default schema, in its order, then all other set fields.
     fn v2<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let doc = self.value;
         let some = |set: bool| set.then_some(());
@@ -204,7 +204,7 @@ impl AsJson<'_, Document> {
         map.map.end()
     }
 
-    /// Fields of a schema of its own, unless the Document's field of that name was set since.
+    /// Fields of a custom schema, unless the Document's field of that name has been set since.
     fn extra<M: SerializeMap>(&self, map: &mut Fields<M>) -> Result<(), M::Error> {
         for name in self.value.extra.keys() {
             if let Some(field) = self.value.own_field(name) {
@@ -238,7 +238,7 @@ impl AsJson<'_, Document> {
     }
 
     fn tags(&self) -> Tags<'_> {
-        // A gateway of v1 takes the integers 1 and 0 for True and False; Jina's client writes 1.0 too.
+        // A v1 gateway reads the integers 1 and 0 as True and False; Jina's client writes 1.0 too.
         let floats = self.context.dialect != Dialect::Plain;
         Tags { tags: &self.value.tags, floats }
     }
@@ -247,7 +247,7 @@ impl AsJson<'_, Document> {
 /// Tags of v1.
 struct Tags<'a> {
     tags: &'a Map,
-    /// Numbers have been doubles.
+    /// Whether all numbers are written as floats.
     floats: bool,
 }
 
@@ -307,7 +307,8 @@ impl Serialize for AsJson<'_, NamedScore> {
             _ => ("op_name", "ref_id"),
         };
         if !self.plain() && !score.value.is_finite() {
-            return self.fail_value(format!("a score is {}, which JSON has not", score.value));
+            return self
+                .fail_value(format!("a score is {}, which JSON cannot represent", score.value));
         }
         let nulls = !matches!(self.context.dialect, Dialect::Plain | Dialect::V2 | Dialect::V2Any);
         let mut map = Fields { map: serializer.serialize_map(None)?, nulls };
@@ -319,7 +320,7 @@ impl Serialize for AsJson<'_, NamedScore> {
     }
 }
 
-/// A double; what JSON has no number for as protobuf's text.
+/// A double; non-finite ones are written as protobuf's strings.
 struct Float(f64);
 
 impl Serialize for Float {
@@ -332,7 +333,7 @@ impl Serialize for Float {
     }
 }
 
-/// 32 bits, shown as their exact double as Python does, or with as few digits as they need.
+/// A 32-bit float, written as its exact double as in Python, or with as few digits as it needs.
 struct Single {
     value: f32,
     short: bool,
@@ -368,7 +369,7 @@ impl Serialize for Base64<'_> {
     }
 }
 
-/// A blob of v2, which is text in its JSON.
+/// A v2 blob, which is text in JSON.
 impl Serialize for AsJson<'_, [u8]> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.plain() {
@@ -377,15 +378,15 @@ impl Serialize for AsJson<'_, [u8]> {
         match std::str::from_utf8(self.value) {
             Ok(text) => serializer.serialize_str(text),
             Err(_) => self.fail_value(
-                "a blob travels as UTF-8 text over v2's HTTP, and these bytes are none; gRPC and \
-                 WebSocket carry any"
+                "v2's HTTP sends blobs as UTF-8 text, and these bytes are not valid UTF-8; use \
+                 gRPC or WebSocket"
                     .into(),
             ),
         }
     }
 }
 
-/// The type that nested lists of this array do not tell, if any.
+/// The type of this array, if nested lists do not imply it.
 fn dtype_hint(tensor: &Tensor) -> Option<&DType> {
     let DType::Scalar { kind, order } = tensor.dtype else { return None };
     let told = match kind {
@@ -419,7 +420,7 @@ impl Serialize for AsJson<'_, Tensor> {
         if tensor.shape.is_empty() && !self.context.takes_scalars {
             let (shape, what) = (
                 Vec::new(),
-                "has no axes; over v2's HTTP such an array would arrive as other numbers",
+                "has no axes; over v2's HTTP such an array would arrive with different values",
             );
             return self.fail_array(TensorError::Shape { shape, what });
         }
@@ -439,7 +440,7 @@ impl Serialize for AsJson<'_, Tensor> {
     }
 }
 
-/// An array as protobuf's JSON mapping has it.
+/// An array as in protobuf's JSON mapping.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ArrayProto<'a> {
@@ -498,7 +499,7 @@ impl<'a> From<&'a Tensor> for DenseProto<'a> {
     }
 }
 
-/// A node of a schema that is not ours, by its value alone.
+/// A node of an unknown schema, by its value alone.
 impl Serialize for AsJson<'_, NodeProto> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Some(content) = &self.value.content else { return serializer.serialize_unit() };
@@ -506,11 +507,11 @@ impl Serialize for AsJson<'_, NodeProto> {
             Content::Text(text) => serializer.serialize_str(text),
             Content::Integer(value) => serializer.serialize_i32(*value),
             Content::Float(value) if !self.plain() && !value.is_finite() => {
-                self.fail_value(format!("a field is {value}, which JSON has not"))
+                self.fail_value(format!("a field is {value}, which JSON cannot represent"))
             }
             Content::Float(value) => Float(*value).serialize(serializer),
             Content::Boolean(value) => serializer.serialize_bool(*value),
-            // Gateways read text for bytes, so what is text goes as it is.
+            // Gateways accept text for bytes, so bytes that are valid text are written as text.
             Content::Blob(blob) if std::str::from_utf8(blob).is_err() => {
                 Base64(blob).serialize(serializer)
             }

@@ -1,5 +1,5 @@
-//! Wrong command lines and forecasts, in the exact words they are told; ranges without an edge; and
-//! searches that are interrupted.
+//! Wrong command lines and forecasts, with the exact messages; ranges without an edge; and interrupted
+//! searches.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -47,20 +47,21 @@ impl Place {
         command
     }
 
-    /// Its exit code and what it prints to stdout and stderr.
+    /// Runs the program: its exit code, and its output on stdout and stderr.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let ran = self.command(arguments).output().expect("the binary was built");
         let text = |bytes| String::from_utf8(bytes).expect("it prints text");
         (ran.status.code(), text(ran.stdout), text(ran.stderr))
     }
 
-    /// Refuses these arguments before anything is begun, with these words first.
+    /// Checks that these arguments are rejected before anything starts, with a message that begins with these
+    /// words.
     #[track_caller]
     fn refuses(&self, arguments: &[&str], words: &str) {
         let (code, out, err) = self.run(&[arguments, &["--out", "out"]].concat());
         assert_eq!(code, Some(2), "{arguments:?}: {err}");
         assert_eq!(out, "", "{arguments:?}");
-        // What clap finds is followed by how to get help.
+        // clap adds advice after its message.
         let first = err.split("\n\n").next().unwrap_or_default().trim_end();
         assert_eq!(first, words, "{arguments:?}");
         assert!(!self.path("out").exists(), "{arguments:?} left a folder behind");
@@ -76,13 +77,13 @@ fn report(folder: &Path) -> Value {
 #[test]
 fn what_is_missing_or_names_nothing_is_told() {
     let place = Place::new();
-    let without_block = "error: the file has no `capacity:` block: say what must hold with \
-        `--objective 'p99 < 100ms'` and where to look with `--rate 50/s..5000/s`";
+    let without_block = "error: the file has no `capacity:` block: set the objective with \
+                         `--objective 'p99 < 100ms'` and the range with `--rate 50/s..5000/s`";
     place.refuses(&["suite.yaml"], without_block);
     place.refuses(&["suite.yaml", "--rate", "50/s..200/s"], without_block);
     place.refuses(
         &["suite.yaml", "--objective", "p99 < 1s"],
-        "error: where to look is missing: `--rate 50/s..5000/s` or `--clients 1..256`",
+        "error: the range is missing: set `--rate 50/s..5000/s` or `--clients 1..256`",
     );
     place.refuses(
         &[&["two.yaml"], &GOAL[..]].concat(),
@@ -90,7 +91,7 @@ fn what_is_missing_or_names_nothing_is_told() {
     );
     place.refuses(
         &[&["two.yaml", "--scenario", "serch"], &GOAL[..]].concat(),
-        "error: --scenario: no scenario `serch`, did you mean `search`?",
+        "error: --scenario: no scenario `serch`; did you mean `search`?",
     );
 }
 
@@ -98,15 +99,15 @@ fn what_is_missing_or_names_nothing_is_told() {
 fn options_out_of_their_range_say_what_was_found_and_what_is_allowed() {
     let place = Place::new();
     for (option, value, words) in [
-        ("--precision", "0.1%", "`--precision` is from 0.5% to 50%, found `0.1%`"),
-        ("--precision", "60%", "`--precision` is from 0.5% to 50%, found `60%`"),
-        ("--confidence", "50%", "`--confidence` is from 80% to 99.99%, found `50%`"),
-        ("--confidence", "100%", "`--confidence` is from 80% to 99.99%, found `100%`"),
-        ("--headroom", "100%", "`--headroom` is at most 95%, found `100%`"),
-        ("--trial", "200ms", "`--trial` is from 1s to 24h, found `200ms`"),
-        ("--trial", "1000h", "`--trial` is from 1s to 24h, found `1000h`"),
-        ("--request-size", "1,0", "`--request-size` is from 1 to 1000000, found `0`"),
-        ("--connections", "1001", "`--connections` is from 1 to 1000, found `1001`"),
+        ("--precision", "0.1%", "`--precision` must be from 0.5% to 50%, found `0.1%`"),
+        ("--precision", "60%", "`--precision` must be from 0.5% to 50%, found `60%`"),
+        ("--confidence", "50%", "`--confidence` must be from 80% to 99.99%, found `50%`"),
+        ("--confidence", "100%", "`--confidence` must be from 80% to 99.99%, found `100%`"),
+        ("--headroom", "100%", "`--headroom` must be at most 95%, found `100%`"),
+        ("--trial", "200ms", "`--trial` must be from 1s to 24h, found `200ms`"),
+        ("--trial", "1000h", "`--trial` must be from 1s to 24h, found `1000h`"),
+        ("--request-size", "1,0", "`--request-size` must be from 1 to 1000000, found `0`"),
+        ("--connections", "1001", "`--connections` must be from 1 to 1000, found `1001`"),
         (
             "--request-size",
             "1,x",
@@ -151,7 +152,7 @@ fn options_out_of_their_range_say_what_was_found_and_what_is_allowed() {
     let numbers = "1,2,3,4,5,6,7,8";
     place.refuses(
         &[&["suite.yaml", "--request-size", numbers, "--connections", numbers], &GOAL[..]].concat(),
-        "error: 64 combinations are too many: each is a search of its own, at most 50",
+        "error: 64 combinations are too many: each is a separate search, at most 50",
     );
 }
 
@@ -162,13 +163,13 @@ fn a_range_needs_two_ends_in_their_order() {
         (
             "--rate",
             "200/s..50/s",
-            "invalid value '200/s..50/s' for '--rate <RANGE>': a range goes from the lower to the \
-             higher value, found `200/s..50/s`",
+            "invalid value '200/s..50/s' for '--rate <RANGE>': expected a range from the lower \
+             to the higher value, found `200/s..50/s`",
         ),
         (
             "--rate",
             "50/s..50/s",
-            "`--rate` is searched from one end to a higher one, as in `50/s..5000/s`, found only `50/s`",
+            "`--rate` needs a lower and a higher end, as in `50/s..5000/s`, found only `50/s`",
         ),
         (
             "--rate",
@@ -178,9 +179,9 @@ fn a_range_needs_two_ends_in_their_order() {
         (
             "--clients",
             "4",
-            "`--clients` is searched from one end to a higher one, as in `1..256`, found only `4`",
+            "`--clients` needs a lower and a higher end, as in `1..256`, found only `4`",
         ),
-        ("--clients", "0..5", "`--clients` begins at 1 at least, found 0"),
+        ("--clients", "0..5", "`--clients` must begin at 1 or more, found 0"),
         (
             "--clients",
             "1.5..8",
@@ -210,8 +211,8 @@ fn options_that_contradict_or_need_one_another_are_refused() {
     );
     place.refuses(
         &[&["suite.yaml", "--cost", "1.20/h"], &GOAL[..]].concat(),
-        "error: `--cost` needs a load to plan for, `--peak 3000/s` or `--forecast forecast.csv`, or a matrix of \
-         settings to compare",
+        "error: `--cost` requires a load to plan for, `--peak 3000/s` or `--forecast \
+         forecast.csv`, or a matrix of settings to compare",
     );
 }
 
@@ -226,8 +227,8 @@ fn what_is_no_objective_or_cannot_be_certified_is_refused_beforehand() {
         ),
         (
             "throughput > 5/s",
-            "`throughput > 5/s` is no objective of a search, which varies the load itself; use a \
-             latency or `error_rate`",
+            "`throughput > 5/s` cannot be an objective of a search, which varies the load \
+             itself; use a latency or `error_rate`",
         ),
         (
             "p99 > 100ms",
@@ -236,9 +237,9 @@ fn what_is_no_objective_or_cannot_be_certified_is_refused_beforehand() {
         ("other.p99 < 5ms", "`other.p99 < 5ms`: no step is named `other`"),
         (
             "p99.99 < 100ms",
-            "`p99.99 < 100ms` cannot be certified at 50/s within a trial of 20s: without a single \
-             request over the limit it takes 840s\n  help: use `trial: 840s`, begin the range at \
-             2,100/s, or state a lower percentile",
+            "`p99.99 < 100ms` cannot be certified at 50/s within a trial of 20s: without a \
+             single request over the limit it takes 840s\n  help: use `trial: 840s`, start the \
+             range at 2,100/s, or use a lower percentile",
         ),
     ] {
         let arguments = ["suite.yaml", "--rate", "50/s..200/s", "--objective", objective];
@@ -264,10 +265,13 @@ fn a_forecast_that_cannot_be_read_is_told_with_its_line() {
             b"2027-01-01,1e300",
             "expected a rate such as `3000/s`, at most 1000000000/s, found `1e300`\n --> f.csv:1",
         ),
-        (b"", "there is no line with a time and a rate, such as `2027-01-01,3000/s`\n --> f.csv"),
+        (
+            b"",
+            "the file has no line with a time and a rate, such as `2027-01-01,3000/s`\n --> f.csv",
+        ),
         (
             b"date,rate\n",
-            "there is no line with a time and a rate, such as `2027-01-01,3000/s`\n --> f.csv",
+            "the file has no line with a time and a rate, such as `2027-01-01,3000/s`\n --> f.csv",
         ),
         (b"2027-01-01,5/s\n\xff\xfe", "expected text in UTF-8, found other bytes\n --> f.csv:2"),
         (&long, "`f.csv` is larger than 4 MiB: is it a forecast?"),
@@ -296,14 +300,14 @@ fn a_folder_that_cannot_be_written_ends_it_before_the_search() {
 #[test]
 fn a_range_that_never_passes_is_an_answer_with_a_suggestion() {
     let place = Place::new();
-    // Twice what it holds: whatever disturbs the machine, it fails.
+    // Twice the Flow's capacity: it fails, however busy the machine is.
     let range = ["--objective", "p90 < 60ms", "--rate", "200/s..400/s", "--trial", "4s"];
     let (code, out, err) =
         place.run(&[&["suite.yaml", "--out", "out", "--quiet"], &range[..]].concat());
     assert_eq!((code, &*err), (Some(1), ""), "{out}");
-    assert!(out.starts_with("search: fails already at 200/s: p90 "), "{out}");
+    assert!(out.starts_with("search: fails even at 200/s: p90 "), "{out}");
     assert!(
-        out.ends_with(" ms; let the range begin lower, at 20/s for example, or allow more\n"),
+        out.ends_with(" ms; start the range lower, for example at 20/s, or relax the objective\n"),
         "{out}"
     );
     assert_eq!(report(&place.path("out"))["answer"]["fails_at_low"]["level"], 200.0);
@@ -320,10 +324,10 @@ fn wrong_answers_do_not_hold_however_quick_they_are() {
     let (code, out, err) =
         place.run(&[&["suite.yaml", "--out", "out", "--quiet"], &range[..]].concat());
     assert_eq!((code, &*err), (Some(1), ""), "{out}");
-    assert!(out.starts_with("search: fails already at 10/s: assertion_failures "), "{out}");
+    assert!(out.starts_with("search: fails even at 10/s: assertion_failures "), "{out}");
     let report = report(&place.path("out"));
     assert_eq!(report["objective"][1], "assertion_failures == 0");
-    // One is enough: it took no time to tell.
+    // One trial is enough, and a short one.
     assert!(report["trials"][0]["seconds"].as_f64().is_some_and(|s| s < 10.0), "{report}");
 }
 
@@ -331,23 +335,23 @@ fn wrong_answers_do_not_hold_however_quick_they_are() {
 fn a_range_that_never_fails_is_an_answer_with_a_suggestion_and_can_be_planned_with() {
     let place = Place::new();
     place.write("f.csv", "2027-02,28/s\n2027-01,14/s\n");
-    // A long limit at a fifth of the load: only a machine that stands still can disturb it.
+    // A generous limit at a fifth of the load: only a stalled machine can make it fail.
     let range = ["--objective", "p90 < 500ms", "--rate", "10/s..20/s", "--trial", "20s"];
     let plan = ["--forecast", "f.csv", "--cost", "1.20/h"];
     let (code, out, err) =
         place.run(&[&["suite.yaml", "--out", "out", "--quiet"], &range[..], &plan].concat());
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
-    let words = "search: still sustains 20/s, the end of the range, at p90 < 500ms, 99 % sure; let the \
-                 range end higher, at 80/s for example\n";
+    let words = "search: still sustains 20/s, the end of the range, at p90 < 500ms, 99 % sure; \
+                 end the range higher, for example at 80/s\n";
     assert_eq!(out, words);
     let report = report(&place.path("out"));
     assert_eq!(report["answer"]["holds_at_high"]["level"], 20.0);
-    // With 30 % free the one replica holds 14/s, and twice as much takes another.
+    // With 30 % free one replica sustains 14/s, so twice that needs another.
     let plan = &report["plan"];
     assert_eq!(plan["outgrown"], "2027-02-01");
     let needed = [&plan["steps"][0]["replicas"], &plan["steps"][1]["replicas"]];
     assert_eq!(needed, [1, 2]);
-    // Three of them, with the spare one, for 28 · 3600 Documents an hour.
+    // Three replicas, including the spare, for 28 · 3600 Documents an hour.
     let cost = plan["steps"][1]["cost_per_million"].as_f64().expect("a cost");
     assert!((cost - 3.6 / (28.0 * 3600.0) * 1e6).abs() < 1e-6, "{cost}");
 }
@@ -357,7 +361,7 @@ fn a_range_that_never_fails_is_an_answer_with_a_suggestion_and_can_be_planned_wi
 fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
     for interrupts in [1, 2] {
         let place = Place::new();
-        // The second one has requests in flight that take an hour.
+        // If it is interrupted twice, requests in flight take an hour.
         let time = if interrupts == 2 { "1h" } else { "10ms" };
         let suite =
             SUITE.replace("service_time: 10ms, concurrency: 1", &format!("service_time: {time}"));
@@ -365,7 +369,7 @@ fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
         let mut command = place.command(&["suite.yaml", "--objective", "error_rate < 10%"]);
         command.args(["--rate", "20/s..200/s", "--trial", "1h", "--out", "out"]);
         let mut running = Running::start(&mut command);
-        // Nothing is said until the first trial is over; the folder is made shortly before it.
+        // Nothing is printed before the first trial is over; the folder is made shortly before that.
         let out = place.path("out");
         while !out.exists() {
             let ended = running.child.try_wait().expect("it can be asked");
@@ -383,7 +387,7 @@ fn an_interrupted_search_writes_what_it_has_the_second_time_at_once() {
         assert_eq!(report["interrupted"], true);
         assert!(!report["trials"].as_array().expect("trials").is_empty());
         assert!(report.to_string().contains("the search was interrupted"), "{report}");
-        // Nothing came back in the second one: that is no reason to say that it fails.
+        // No responses came in the second case: that does not mean that the load fails.
         assert!(report["answer"]["unclear"].is_object() || interrupts == 1, "{report}");
     }
 }

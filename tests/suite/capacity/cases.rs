@@ -1,4 +1,4 @@
-//! Flows and what theory says they hold.
+//! Flows with their theoretical capacity.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use flowbench::units::Rate;
 
 use super::simulator::{Arrivals, Case, Law, Model};
 
-/// Every kind of Flow whose capacity is known.
+/// Flows of every kind with a known capacity.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, servers) in [("D/D/1", 1), ("D/D/2", 2), ("D/D/8", 8)] {
@@ -33,7 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         );
         cases.push(slow(name, model, Arrivals::Poisson, 0.025, holds));
     }
-    // As objectives are: a percentile, and failures, of which there are none.
+    // Like usual objectives: a percentile, and a limit on failures, of which there are none.
     let limit = Duration::from_millis(25);
     let holds = edge(
         |rate| quantile(ServiceTime::Exponential(Duration::from_millis(2)), 8, rate, 0.95) < limit,
@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<Case> {
             in_service / limit,
         )
     });
-    // What comes faster is refused, so that one in a hundred is when it comes that much faster.
+    // Faster arrivals are refused, so one in a hundred is refused if the rate is that much higher.
     cases.push(Case {
         name: "fails above 500/s",
         model: Model::Limited { time: 0.01, rate: 500.0 },
@@ -96,8 +96,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases
 }
 
-/// Flows of random arrivals and service in trials as short as people make them: some seconds are as long
-/// as a few queues.
+/// Flows with random arrivals and service, in trials as short as users make them: some seconds cover only a few
+/// busy periods.
 pub(crate) fn short() -> Vec<Case> {
     let cases = [
         ("p95 < 30 ms, trials of 30 s", 0.95, 30, 30.0),
@@ -126,8 +126,8 @@ pub(crate) fn short() -> Vec<Case> {
 }
 
 fn slow(name: &'static str, model: Model, arrivals: Arrivals, limit_s: f64, holds: f64) -> Case {
-    // Near the edge of a random server an objective changes slowly with the rate, and neighbouring
-    // requests tell almost the same: with one server that takes a million of them.
+    // Near the capacity of a random server an objective changes slowly with the rate, and neighbouring requests
+    // carry almost the same information: with one server it takes a million of them.
     let trial_s = match name {
         "M/M/1" => 3000.0,
         "M/D/1" => 1500.0,
@@ -138,7 +138,7 @@ fn slow(name: &'static str, model: Model, arrivals: Arrivals, limit_s: f64, hold
     Case { name, model, arrivals, slow: Some((0.01, limit_s)), failed: None, holds, range, trial_s }
 }
 
-/// The highest rate below `limit` at which it holds.
+/// The highest rate below `limit` that meets the objective.
 fn edge(holds: impl Fn(f64) -> bool, limit: f64) -> f64 {
     let (mut low, mut high) = (limit * 1e-3, limit * 0.999_999);
     for _ in 0..60 {
@@ -161,8 +161,8 @@ fn quantile(service_time: ServiceTime, servers: usize, rate: f64, quantile: f64)
 
 /// The share of requests of M/D/c that take longer than `limit`.
 ///
-/// Crommelin: whoever is in service now has left after one service time, so the numbers in the
-/// system that long apart form a chain; Franx (2001) has the waiting times from its equilibrium.
+/// Crommelin: requests in service have left after one service time, so the numbers in the system at that
+/// distance form a chain; Franx (2001) derives the waiting times from its equilibrium.
 fn slower_md(rate: f64, service: f64, servers: usize, limit: f64) -> f64 {
     const STATES: usize = 400;
     let load = rate * service;

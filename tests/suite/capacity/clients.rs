@@ -1,4 +1,4 @@
-//! Trials of clients that are over early.
+//! Trials of clients that end early.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::run::Place;
 
 #[test]
 fn what_clients_offered_is_counted_however_short_the_trial() {
-    // Two at a time, 20 ms each: from four clients on the search knows soon that it fails.
+    // Two at a time, 20 ms each: from four clients on the search finds out early that it fails.
     let place = Place::new(
         "flows: {e: {embedded: {executors: [{name: a, service_time: 20ms, concurrency: 2}]}}}
 scenarios: [{name: s, flow: e, documents: {text: hi}, request_size: 1, load: {clients: 1, duration: 1s}}]",
@@ -34,8 +34,7 @@ scenarios: [{name: s, flow: e, documents: {text: hi}, request_size: 1, load: {cl
     for trial in trials {
         let number = |value: &Value| value.as_f64().expect("a number");
         let (level, point) = (number(&trial["level"]), &trial["point"]);
-        // Clients that wait for nothing but their answers: as many requests as they are, one after the
-        // other.
+        // Clients without a pause: requests of each client follow one another directly.
         let by_times = level / (number(&point["mean_ms"]) / 1e3);
         let offered = number(&point["offered_per_s"]);
         assert!((offered / by_times - 1.0).abs() < 0.3, "{offered}/s, and {by_times}/s by times");

@@ -1,4 +1,4 @@
-//! How searches end where trials cannot tell: by results that are made up.
+//! How searches end when trials are inconclusive, with made-up results.
 
 use flowbench::capacity::judge::{Decision, Evidence};
 use flowbench::capacity::search::{Answer, Kind, Search, Settings, Times, Trial, TrialResult};
@@ -6,7 +6,7 @@ use flowbench::record::reason::{Code, Reason};
 
 use super::constant;
 
-/// A search of which each trial comes to what is said of its level.
+/// A search in which the result of each trial comes from `of`.
 fn searched(range: (f64, f64), of: impl Fn(&Trial) -> TrialResult) -> Search {
     let settings = Settings { low: range.0, high: range.1, ..constant().settings() };
     let mut search = Search::new(settings);
@@ -26,7 +26,7 @@ fn result(decision: Decision, excess: f64) -> TrialResult {
     TrialResult { decision: Some(decision), evidence, seconds: 10.0, ..TrialResult::default() }
 }
 
-/// Holds up to a level, fails from another one on, and cannot tell between.
+/// Passes up to one level, fails from another one on, and is inconclusive in between.
 fn blurred(holds: f64, fails: f64) -> impl Fn(&Trial) -> TrialResult {
     move |trial| match trial.level {
         level if level <= holds => result(Decision::Pass, 0.2),
@@ -47,8 +47,8 @@ fn an_interrupt_before_anything_was_decided_is_no_answer() {
     assert_eq!((reason.code, &*reason.text), (Code::Interrupted, "the search was interrupted"));
 }
 
-/// A Flow whose requests take 50 ms at first and `step_ms` less with each trial, down to 5 ms. Up to
-/// 20 ms are allowed.
+/// A Flow whose requests take 50 ms at first and `step_ms` less with each trial, down to 5 ms. The limit is 20
+/// ms.
 fn cold(step_ms: f64) -> impl Fn(&Trial) -> TrialResult {
     let tried = std::cell::Cell::new(0.0);
     move |trial| {
@@ -99,7 +99,7 @@ fn a_lowest_load_that_cannot_be_told_has_not_failed() {
     let Answer::Inconclusive { held: None, reason } = search.edge() else {
         panic!("{:?}", search.edge())
     };
-    let text = "100/s is too near to the edge to tell in the time a trial has";
+    let text = "100/s is too close to the boundary to decide within the trial budget";
     assert_eq!(reason, Reason::of(Code::NearEdge, 100.0, text));
 }
 
@@ -112,8 +112,8 @@ fn ends_that_lie_further_apart_than_was_asked_for_say_so() {
     let apart = fails / held - 1.0;
     assert!(apart > 0.1, "{held} to {fails}");
     let said = format!(
-        "what holds and what fails lie {:.0} % apart instead of 5 %: loads between them were \
-         inconclusive in the time a trial has; a longer `trial` brings them closer",
+        "the sustained and the failing load are {:.0} % apart instead of 5 %: loads between them \
+         were inconclusive within the trial budget; use a longer `trial` to bring them closer",
         apart * 100.0
     );
     assert_eq!(search.notes(), [Reason::new(Code::EndsFarApart, apart, 0.05, said)]);

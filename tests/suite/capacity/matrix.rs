@@ -1,4 +1,4 @@
-//! Searches over settings of a Flow: one for each combination, with a table of all in every format.
+//! Searches over settings of a Flow: one per combination, with a table of all in every format.
 
 use std::process::{Command, Stdio};
 
@@ -59,7 +59,7 @@ fn each_combination_is_searched_and_the_best_is_told_with_what_it_costs() {
         (of(0, "cost_per_hour") - 1.0).abs() < 1e-9 && (of(1, "cost_per_hour") - 3.4).abs() < 1e-9
     );
     assert_eq!((of(0, "replicas"), of(1, "replicas")), (2.0, 5.0));
-    // One at a time for 20 ms: 50/s a replica.
+    // One at a time for 20 ms: 50/s per replica.
     assert!((35.0..55.0).contains(&of(0, "held_per_s")), "{all}");
     assert!((140.0..220.0).contains(&of(1, "held_per_s")), "{all}");
     let per_million = 3.4 / (of(1, "held_per_s") * 3600.0) * 1e6;
@@ -77,7 +77,7 @@ fn each_combination_is_searched_and_the_best_is_told_with_what_it_costs() {
         ("terminal", "  replicas 1  "),
         (
             "markdown",
-            "| Combination | Sustains | p99 | Replicas | Cost an hour | Per million requests |  |",
+            "| Combination | Sustains | p99 | Replicas | Cost per hour | Per million requests |  |",
         ),
         (
             "csv",
@@ -138,7 +138,7 @@ fn what_cannot_be_compared_is_refused_before() {
         "expected a price such as `1.20/h`, by h, day or month, found `0.8`, which has no unit",
     );
     let remote = SUITE.replace("    embedded:\n", "    port: 1\n  own:\n    embedded:\n");
-    refused(&remote, &[], "what this Flow costs is not known");
+    refused(&remote, &[], "the cost of this Flow is unknown");
     let many = SUITE.replace(
         "replicas: [1, 4]}\ncapacity",
         &format!("replicas: {:?}}}\ncapacity", (1..=60).collect::<Vec<_>>()),
@@ -147,11 +147,11 @@ fn what_cannot_be_compared_is_refused_before() {
     refused(
         &many,
         &[],
-        "the matrix of `search` has 60 combinations, and each is a search of its own: at most 50",
+        "the matrix of `search` has 60 combinations, and each is a separate search: at most 50",
     );
     refused(
         SUITE,
         &["--request-size", "1,10"],
-        "are for one search, and a matrix has one for each combination",
+        "are for a single search, and a matrix has one for each combination",
     );
 }

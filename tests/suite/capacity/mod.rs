@@ -1,5 +1,5 @@
-//! The search for capacity, on simulated Flows whose capacity is known; a hundred searches of each
-//! are in `benches/capacity.rs`.
+//! The capacity search, on simulated Flows with known capacity; `benches/capacity.rs` runs a hundred searches
+//! of each.
 
 mod bad;
 mod cases;
@@ -14,7 +14,7 @@ mod simulator;
 use flowbench::capacity::search::{Answer, Search};
 use simulator::{Arrivals, Case, Law, Model, Outcome};
 
-/// The level that was confirmed, and the one that fails.
+/// The confirmed level, and the one that fails.
 #[track_caller]
 fn edge(outcome: &Outcome) -> (f64, f64) {
     match outcome.search.edge() {
@@ -26,7 +26,7 @@ fn edge(outcome: &Outcome) -> (f64, f64) {
 #[test]
 fn the_load_that_holds_is_within_five_percent_of_theory_in_half_the_time() {
     for case in cases::all() {
-        // What random servers take is a million requests a search: some of them are enough here.
+        // Random servers need a million requests per search: a few such searches are enough here.
         let seeds = match (case.arrivals, case.name) {
             (Arrivals::Uniform, _) => 10,
             (_, "M/D/2" | "M/M/8" | "M/M/8, p95 and errors" | "M/M/2" | "two Executors") => 1,
@@ -52,13 +52,13 @@ fn with_little_time_answers_are_wider_and_not_wrong() {
             let (held, fails) = edge(&case.search(seed, true));
             assert!(held <= case.holds, "{} seed {seed}: {held} of {}", case.name, case.holds);
             assert!(fails >= case.holds, "{} seed {seed}: {fails} of {}", case.name, case.holds);
-            // Coarser steps are as far as it goes.
+            // At least the coarser steps narrow it down to this.
             assert!(fails / held < 1.6, "{} seed {seed}: {held} to {fails}", case.name);
         }
     }
 }
 
-/// A Flow that holds 500/s.
+/// A Flow with a capacity of 500/s.
 fn constant() -> Case {
     cases::all().into_iter().find(|case| case.name == "D/D/1").expect("it is one of them")
 }
@@ -101,7 +101,7 @@ fn the_time_that_a_trial_needs_is_known_beforehand() {
 
 #[test]
 fn one_bad_moment_does_not_lead_the_search_astray() {
-    // The third trial meets a pause of the Flow that has nothing to do with the load.
+    // The third trial meets a pause of the Flow that is unrelated to the load.
     use flowbench::capacity::judge::{Decision, Evidence};
     use flowbench::capacity::search::TrialResult;
     let case = constant();
@@ -117,7 +117,7 @@ fn one_bad_moment_does_not_lead_the_search_astray() {
     }
     let outcome = Outcome { search, seconds: 0.0 };
     let (held, _) = edge(&outcome);
-    // 500 hold. Below what failed for no reason of the Flow it is found again in coarser steps.
+    // The capacity is 500/s. Below the trial that failed by accident, the search continues in coarser steps.
     assert!((455.0..=505.0).contains(&held), "{held}: {:#?}", outcome.search.tried());
 }
 

@@ -1,10 +1,10 @@
-//! Plans and choices made of what was found, against figures worked out by hand.
+//! Plans and choices derived from a search, compared with figures calculated by hand.
 
 use flowbench::capacity::forecast::{self, Growth, Wanted};
 use flowbench::capacity::words;
 use jiff::civil::{Date, date};
 
-/// A plan for ten Documents a request.
+/// A plan for ten Documents per request.
 fn wanted(forecast: &str, headroom: f64, replicas: u32) -> Wanted {
     Wanted {
         peaks: forecast::read(forecast).expect("a forecast"),
@@ -17,7 +17,7 @@ fn wanted(forecast: &str, headroom: f64, replicas: u32) -> Wanted {
 
 #[test]
 fn a_plan_has_the_replicas_cost_and_month_that_arithmetic_says() {
-    // Two replicas hold 1000/s: 500/s each, of which a quarter stays free.
+    // Two replicas sustain 1000/s: 500/s each, of which a quarter stays free.
     let table = "date,rate\n2027-03,2000/s\n2027-01,700/s\n2027-02,54000/min\n";
     let plan = forecast::plan(1000.0, &wanted(table, 0.25, 2));
     let steps: Vec<(Date, f64, u32, u32, Option<f64>, bool)> = plan
@@ -26,7 +26,7 @@ fn a_plan_has_the_replicas_cost_and_month_that_arithmetic_says() {
         .map(|s| (s.from, s.per_s, s.replicas, s.with_spare, s.cost_per_hour, s.beyond))
         .collect();
     let expected = [
-        // 933/s are two replicas' work, 1200/s three's, and 2667/s six's: more than twice 1000/s.
+        // 933/s need two replicas, 1200/s three, and 2667/s six, which is more than twice 1000/s.
         (date(2027, 1, 1), 700.0, 2, 3, Some(4.5), false),
         (date(2027, 2, 1), 900.0, 3, 4, Some(6.0), false),
         (date(2027, 3, 1), 2000.0, 6, 7, Some(10.5), true),
@@ -41,9 +41,10 @@ fn a_plan_has_the_replicas_cost_and_month_that_arithmetic_says() {
     assert_eq!(plan.outgrown, Some(date(2027, 2, 1)));
     assert_eq!(
         words::plan(&plan),
-        "the 2 replicas of today no longer hold the peak with 25 % to spare from February 2027 on; \
-         March 2027 needs 6 replicas for 2,000/s, 7 with one to spare, 0.15 per million Documents at \
-         the peak (extrapolated beyond twice the measured 1,000/s, linear scaling unverified)"
+        "today's 2 replicas no longer sustain the peak with 25 % to spare from February 2027 on; \
+         March 2027 needs 6 replicas for 2,000/s, 7 with one spare, 0.15 per million Documents \
+         at the peak (extrapolated beyond twice the measured 1,000/s, linear scaling \
+         unverified)"
     );
 }
 
@@ -55,7 +56,7 @@ fn growth_reaches_the_limit_in_the_month_that_arithmetic_says() {
     let plan = forecast::plan(500.0, &Wanted { peaks, ..wanted("2027-01-31,1", 0.3, 1) });
     let replicas: Vec<u32> = plan.steps.iter().take(3).map(|step| step.replicas).collect();
     assert_eq!(replicas, [1, 1, 2]);
-    // A month from the last of January is the last of February.
+    // A month after the last day of January is the last day of February.
     assert_eq!(plan.steps[1].from, date(2027, 2, 28));
     assert_eq!(plan.outgrown, Some(date(2027, 3, 31)));
 }

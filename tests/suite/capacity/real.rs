@@ -1,21 +1,21 @@
-//! Real searches: the command against embedded Flows whose capacity is known, through a protocol, in
-//! real time. Service takes so long that what a busy machine adds is small beside it.
+//! Real searches: the command against embedded Flows with known capacity, over a protocol, in real time.
+//! Service is slow enough to dwarf the delays of a busy machine.
 
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// How often a search may say that it cannot tell, because something else took the machine, before
-/// the test fails: it never passes without an answer.
+/// How often a search may be inconclusive, because of other load on the machine, before the test fails: it
+/// never passes without an answer.
 const ATTEMPTS: usize = 3;
 
-/// How far what was found may lie from what theory says.
+/// The largest allowed deviation from theory, as a share.
 const OFF_MAX: f64 = 0.05;
 
-/// The objective, and how long a trial may take.
+/// The objective, and the maximum length of a trial.
 const SLOW: [&str; 4] = ["--objective", "p90 < 60ms", "--trial", "15s"];
 
-/// What `flowbench capacity` writes about a Flow of these Executors.
+/// The result of `flowbench capacity` for a Flow with these Executors.
 fn search(protocol: &str, executors: &str, options: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let suite = format!(
@@ -38,7 +38,7 @@ fn search(protocol: &str, executors: &str, options: &[&str]) -> Value {
         let printed: Value = serde_json::from_slice(&ran.stdout).expect("it prints JSON");
         let saved = std::fs::read(folder.path().join("out/capacity.json")).expect("it is written");
         assert_eq!(serde_json::from_slice::<Value>(&saved).expect("it is JSON"), printed);
-        // Trials that were not valid leave an answer without one of its ends, and it says so.
+        // Invalid trials leave an answer without one of its ends, and it says so.
         let whole = printed["answer"]["edge"]["fails"].is_number();
         if ran.status.code() == Some(0) && whole {
             return printed;
@@ -49,7 +49,7 @@ fn search(protocol: &str, executors: &str, options: &[&str]) -> Value {
     panic!("no search of {ATTEMPTS} could tell:\n{told}");
 }
 
-/// What holds is as much as theory says, what fails is more.
+/// Checks that the passing load is what theory predicts, and the failing load is higher.
 #[track_caller]
 fn is_found(capacity: &Value, theory_per_s: f64) {
     let edge = &capacity["answer"]["edge"];
@@ -60,7 +60,7 @@ fn is_found(capacity: &Value, theory_per_s: f64) {
     assert!((-0.005..=2.0 * OFF_MAX).contains(&fails), "{theory_per_s}/s: {fails:.3}: {words}");
 }
 
-/// The Executor that a search says saturates first.
+/// The Executor that saturates first according to a search.
 fn saturates_first(capacity: &Value) -> Vec<&str> {
     let executors = capacity["models"]["executors"].as_array().expect("Executors");
     let first = executors.iter().filter(|executor| executor["saturates_first"] == true);
@@ -98,8 +98,8 @@ fn service_that_degrades_with_concurrency_holds_what_it_can_at_the_limit() {
 
 #[test]
 fn what_fails_above_a_rate_is_found_and_the_best_size_of_requests_recommended() {
-    // 400/s are served, the rest is refused: a twentieth at 400/0.95. A request of 40 Documents takes
-    // 50 ms and at most 20 in the queue, one of 100 is always too slow.
+    // 400/s are served, the rest is refused: a twentieth at 400/0.95. A request with 40 Documents takes 50 ms
+    // and at most 20 in the queue; one with 100 is always too slow.
     let refuses = "{name: narrow, service_time: 10ms, concurrency: 4, queue: 8}, \
                    {name: each, service_time: {per_document: 1ms}}";
     let objective = ["--objective", "error_rate < 5%", "--objective", "p90 < 100ms"];
@@ -111,14 +111,14 @@ fn what_fails_above_a_rate_is_found_and_the_best_size_of_requests_recommended() 
     assert_eq!(of("request_size"), [40, 100]);
     assert_eq!(of("holds"), [true, false], "{pareto}");
     assert_eq!(pareto["recommended"], 0, "{pareto}");
-    // A coarse search: within a fifth.
+    // A coarse search: accurate to a fifth.
     let documents = of("documents_per_s")[0].as_f64().expect("a rate") / (40.0 * 400.0 / 0.95);
     assert!((0.8..=1.05).contains(&documents), "{pareto}");
 }
 
 #[test]
 fn clients_that_wait_are_as_many_as_their_time_allows_and_planned_for_by_their_rate() {
-    // One at a time, 10 ms each: n clients wait 10 ms · n, and make 100 requests a second.
+    // One at a time, 10 ms each: n clients wait 10 ms · n, for a total of 100 requests per second.
     let one = "{name: e, service_time: 10ms, concurrency: 1}";
     let plan = ["--clients", "1..32", "--peak", "140/s", "--headroom", "30%"];
     let found = search("grpc", one, &[&SLOW[..], &plan].concat());

@@ -1,4 +1,4 @@
-//! Results of searches, read again: rendered, planned with, and with anything in them changed.
+//! Saved results of searches: rendered, planned with, and with any value changed.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use flowbench::record::reason::{Code, Reason};
 use flowbench::report::{self, Format};
 use serde_json::Value;
 
-/// Results that real searches wrote.
+/// Results of real searches.
 const RESULTS: [(&str, &str); 5] = [
     ("rate", include_str!("../../capacity/rate.json")),
     ("clients", include_str!("../../capacity/clients.json")),
@@ -24,7 +24,7 @@ fn write(capacity: &Capacity, format: Format) -> String {
     String::from_utf8(out).expect("it is text")
 }
 
-/// A command in a folder: its exit code, what it prints to stdout and to stderr.
+/// Runs a command in a folder: its exit code, and its output on stdout and stderr.
 fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let ran = Command::new(env!("CARGO_BIN_EXE_flowbench"))
         .current_dir(folder)
@@ -113,9 +113,9 @@ fn what_a_search_has_not_is_refused() {
     refuses(&["--format", "junit"], ", which can be html, json, markdown, csv and terminal");
     refuses(
         &["--threshold", "p99 < 5ms"],
-        ": it has an objective and trials of its own, so there is no `--threshold`, `--from` or `--to`",
+        ": it has its own objective and trials, so there is no `--threshold`, `--from` or `--to`",
     );
-    refuses(&["capacity.json"], ", which stands alone");
+    refuses(&["capacity.json"], ", which cannot be combined with others");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_result_is_planned_with_again_and_nothing_is_measured() {
     let plan = after.plan.expect("a plan");
     let holds = before.holds_per_s().expect("it holds something");
     assert_eq!((plan.holds_per_s, plan.replicas), (holds, 2));
-    // Each of the two replicas holds half of it.
+    // Each of the two replicas sustains half of it.
     let needed = |peak: f64| (peak / 0.7 / (holds / 2.0)).ceil() as u32;
     let replicas: Vec<u32> = plan.steps.iter().map(|step| step.replicas).collect();
     assert_eq!(replicas, [needed(700.0), needed(1900.0)]);
@@ -156,12 +156,13 @@ fn a_result_cannot_be_measured_again() {
     };
     refuses(
         &["--rate", "50/s..90/s"],
-        "`--rate` needs a suite to measure: `capacity.json` is the result of a search, which one can \
-         plan with again by `--peak`, `--growth`, `--forecast`, `--headroom`, `--replicas` and `--cost`",
+        "`--rate` needs a suite to measure: `capacity.json` is the result of a search, which \
+         only takes the planning options `--peak`, `--growth`, `--forecast`, `--headroom`, \
+         `--replicas` and `--cost`",
     );
     refuses(
         &[],
-        "`capacity.json` is the result of a search: say what to plan for with `--peak 3000/s` or \
+        "`capacity.json` is the result of a search: set what to plan for with `--peak 3000/s` or \
          `--forecast forecast.csv`, or render it again with `flowbench report capacity.json`",
     );
     let changed = |from: &str, to: &str| {
@@ -182,7 +183,7 @@ fn a_result_cannot_be_measured_again() {
     refuses(&plan, "capacity.json: `trials[0].level`: is -100, expected a number above 0");
 }
 
-/// The paths to all that is no map and no list.
+/// The paths to all values that are not maps or lists.
 fn leaves(value: &Value, path: String, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => map.iter().for_each(|(key, value)| {
@@ -207,7 +208,7 @@ fn whatever_somebody_changed_in_a_result_it_is_refused_or_rendered() {
         for (index, path) in paths.iter().step_by(paths.len().div_ceil(CHANGES)).enumerate() {
             let mut changed = whole.clone();
             let leaf = changed.pointer_mut(path).expect("it was found");
-            // Of its own kind, or else it is refused at once.
+            // By a value of the same type; otherwise it is rejected at once.
             *leaf = match leaf {
                 Value::String(_) => values[4].clone(),
                 _ => values[index % 4].clone(),

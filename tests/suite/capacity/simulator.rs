@@ -1,5 +1,5 @@
-//! Flows whose capacity is known, simulated event by event: the search cannot tell them from real
-//! ones, and a hundred searches take seconds.
+//! Flows with known capacity, simulated event by event: to the search they look real, and a hundred searches
+//! take seconds.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -10,14 +10,14 @@ use flowbench::capacity::search::{Search, Settings, Trial, TrialResult};
 use flowbench::random::Key;
 use rand::RngExt;
 
-/// How long a server works on a request, in seconds.
+/// Service times, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Law {
     Constant(f64),
     Exponential(f64),
 }
 
-/// When requests come.
+/// The arrival process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Arrivals {
     Uniform,
@@ -27,11 +27,11 @@ pub(crate) enum Arrivals {
 /// A Flow.
 #[derive(Clone, Debug)]
 pub(crate) enum Model {
-    /// Executors one after the other: servers and their law, first come, first served.
+    /// Executors in sequence: servers and their service times, first come, first served.
     Queues(Vec<(usize, Law)>),
     /// Service that takes `growth` of `time` longer for every request in service beyond `at`.
     Knee { time: f64, at: usize, growth: f64 },
-    /// Answers after `time`, and fails what comes faster than `rate`.
+    /// Responds after `time`, and fails requests that arrive faster than `rate`.
     Limited { time: f64, rate: f64 },
 }
 
@@ -45,15 +45,15 @@ pub(crate) struct Case {
     pub(crate) slow: Option<(f64, f64)>,
     /// The share of requests that may fail, if there is such an objective.
     pub(crate) failed: Option<f64>,
-    /// What theory says it holds, in requests a second.
+    /// The theoretical capacity, in requests per second.
     pub(crate) holds: f64,
-    /// Where the search looks.
+    /// The range of the search.
     pub(crate) range: (f64, f64),
     /// The budget of a trial.
     pub(crate) trial_s: f64,
 }
 
-/// What a search came to.
+/// The outcome of a search.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) search: Search,
@@ -84,8 +84,8 @@ impl Case {
         slow.into_iter().chain(failed).collect()
     }
 
-    /// Searches from beginning to end; `early`: trials end as soon as they are decided, and not
-    /// after a fixed length.
+    /// Runs a complete search; `early`: whether trials end as soon as they are decided, instead of after a
+    /// fixed length.
     pub(crate) fn search(&self, seed: u64, early: bool) -> Outcome {
         let mut search = Search::new(self.settings());
         let mut seconds = 0.0;
@@ -98,13 +98,13 @@ impl Case {
         Outcome { search, seconds }
     }
 
-    /// Carries out a trial against a Flow that begins empty.
+    /// Runs a trial against a Flow that is empty at the start.
     pub(crate) fn trial(&self, trial: &Trial, early: bool, key: Key) -> TrialResult {
         let judge = trial.judge(&self.limits()).expect("these are decided");
         let (mut seconds, mut looked) = (0.0, 0.0);
         let judge = self.run(trial.level, judge, key, |now, _, judge| {
             seconds = now;
-            // Looking costs more than a block does, and ever less is new.
+            // A look costs more than a block, and each block adds relatively less.
             if now < looked * 1.05 && now < trial.budget_s {
                 return false;
             }
@@ -120,8 +120,8 @@ impl Case {
         }
     }
 
-    /// Offers a level to a Flow that begins empty until `enough` says so, which sees the
-    /// time, each block and the judge of all of them.
+    /// Offers a level to a Flow that is empty at the start, until `enough` returns true; it gets the time, each
+    /// block and the judge of all blocks.
     pub(crate) fn run(
         &self,
         level: f64,
@@ -133,7 +133,7 @@ impl Case {
         let limits = self.limits().len();
         let mut state = State::new(&self.model);
         let mut running: BinaryHeap<Done> = BinaryHeap::new();
-        // As fine as the real ones where requests come quickly.
+        // With the resolution of real trials for high rates.
         let block_s = f64::max(0.25, 20.0 / level);
         let mut due = 0.0;
         for block in 1.. {
@@ -152,7 +152,7 @@ impl Case {
                 counts.requests += 1.0;
                 counts.sum_s += time;
                 counts.squares_s2 += time * time;
-                // What fails ranks as slowest.
+                // Failures rank as slowest.
                 let slow = self.slow.is_some_and(|(_, limit)| done.failed || time >= limit);
                 counts.over[0] += f64::from(u8::from(slow));
                 counts.over[1] += f64::from(u8::from(done.failed));
@@ -171,7 +171,7 @@ impl Case {
     }
 }
 
-/// A request on its way.
+/// A request in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Done {
     due: f64,
@@ -182,7 +182,7 @@ struct Done {
 impl Eq for Done {}
 
 impl Ord for Done {
-    /// The earliest is the greatest, as a heap gives the greatest first.
+    /// Reversed, because a heap returns the greatest first and the earliest is needed.
     fn cmp(&self, other: &Done) -> Ordering {
         other.at.total_cmp(&self.at)
     }
@@ -195,11 +195,11 @@ impl PartialOrd for Done {
 }
 
 enum State<'a> {
-    /// When each server is free.
+    /// When each server becomes free.
     Queues(Vec<(Vec<f64>, &'a Law)>),
-    /// When each request in service is done.
+    /// When each request in service completes.
     Knee { time: f64, at: usize, growth: f64, until: BinaryHeap<Done> },
-    /// When the next request may come, by the limit.
+    /// When the next request may arrive, according to the limit.
     Limited { time: f64, rate: f64, next: f64 },
 }
 
@@ -243,7 +243,7 @@ impl State<'_> {
                 done
             }
             State::Limited { time, rate, next } => {
-                // A bucket of one token.
+                // A token bucket with one token.
                 let failed = due < *next;
                 if !failed {
                     *next = f64::max(*next, due - 1.0 / *rate) + 1.0 / *rate;

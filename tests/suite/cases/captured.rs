@@ -1,4 +1,4 @@
-//! What a step keeps is known in all that later steps send and look at.
+//! Names that a step captures are known wherever later steps can use them.
 
 use crate::run::{Place, counts_are_conserved};
 
@@ -51,7 +51,7 @@ fn later_steps_send_and_assert_what_was_kept() {
 
 #[test]
 fn what_was_not_kept_fails_the_assertion_or_ends_the_iteration() {
-    // Documents have no tag of that name: the request cannot be made.
+    // Documents have no tag of that name, so the request cannot be made.
     let place = Place::new(
         &SUITE.replace("of: \"${{ captured.words }}\"", "of: \"${{ captured.words.x }}\""),
     );

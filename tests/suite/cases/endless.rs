@@ -1,4 +1,4 @@
-//! Servers that send more than anybody waits for.
+//! Servers that send more than anyone waits for.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// No run here takes so long, whatever the machine does.
+/// No run here takes this long, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs a suite and gives its result and the sizes of its reports.
+/// Runs a suite and returns its result and the sizes of its reports.
 pub(super) async fn run(suite: &str) -> (Value, Vec<(String, u64)>) {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let (file, out) = (folder.path().join("suite.yaml"), folder.path().join("out"));
@@ -41,7 +41,7 @@ pub(super) async fn run(suite: &str) -> (Value, Vec<(String, u64)>) {
     (serde_json::from_slice(&result).expect("it is JSON"), sizes)
 }
 
-/// The suite of a case, with another address.
+/// The suite of a case, with a different address.
 pub(super) fn suite(case: &str, address: (&str, &str)) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
     let text = std::fs::read_to_string(folder.join(case).join("suite.yaml")).expect("a case");
@@ -49,7 +49,7 @@ pub(super) fn suite(case: &str, address: (&str, &str)) -> String {
     text.replace(address.0, address.1)
 }
 
-/// Answers requests with one-byte chunks, as many as somebody reads.
+/// Responds to requests with one-byte chunks, for as long as they are read.
 async fn endless_chunks(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = [0; 4096];
     let _ = stream.read(&mut request).await?;
@@ -81,7 +81,7 @@ async fn a_load_is_over_after_its_grace_whatever_still_comes_in() {
     let (result, _) = run(&suite("endless-answer", ("127.0.0.1:45850", &address))).await;
     let scenario = &result["scenarios"][0];
     let requests = &scenario["requests"];
-    // Some may have come to the memory that responses may take together, or to the limit of one.
+    // Some may have reached the limit on the memory of all responses, or that on one.
     assert_eq!(requests["ok"], 0, "{requests}");
     assert!(requests["abandoned"].as_u64() > Some(0), "{requests}");
     assert_eq!(scenario["end"]["reason"], "time");
@@ -99,8 +99,8 @@ async fn responses_in_flight_share_a_bound_on_memory_and_what_it_fails_says_so()
     assert_eq!(error["kind"], "no_room");
     assert_eq!(
         error["message"],
-        "no room for the response: all that are coming in, or not done with, may take 4194304 bytes \
-         together (a limit of flowbench's own, `max_response_memory`)"
+        "response memory limit reached: responses in flight may take 4194304 bytes together; \
+         raise `max_response_memory`"
     );
 }
 

@@ -1,5 +1,4 @@
-//! Figures that were wrong, each as its users saw it: what a run saves and what it shows while it
-//! goes.
+//! Figures that were wrong, as users saw them: in the saved results of a run, and shown during it.
 
 use std::collections::HashMap;
 use std::process::Child;
@@ -10,11 +9,11 @@ use serde_json::Value;
 use super::input;
 use crate::run::{Place, Ran};
 
-/// Cases that take a while and do next to nothing in it: they run at the same time.
+/// Cases that take a while but are mostly idle: they run at the same time.
 static SLOW: LazyLock<Mutex<HashMap<&str, (Place, Child)>>> = LazyLock::new(|| {
     let cases = ["abort-kills-a-healthy-run", "live-rate-halved", "mean-in-flight"];
     let started = cases.map(|case| {
-        // Where nobody watches a terminal, a line comes every ten seconds.
+        // Without a terminal, a line is printed every ten seconds.
         let place = Place::new(&input(case, "suite.yaml").replace("duration: 9s", "duration: 12s"));
         let child = place.command(&["--out", "out"]).spawn().expect("the binary was built");
         (case, (place, child))
@@ -22,13 +21,13 @@ static SLOW: LazyLock<Mutex<HashMap<&str, (Place, Child)>>> = LazyLock::new(|| {
     Mutex::new(HashMap::from(started))
 });
 
-/// What came of one of the slow cases.
+/// The outcome of one of the slow cases.
 fn slow(case: &str) -> (Place, Ran) {
     let (place, child) = SLOW.lock().expect("nobody panicked").remove(case).expect("a slow case");
     (place, Ran::new(child.wait_with_output().expect("it can be waited for")))
 }
 
-/// What came of a case.
+/// The outcome of a case.
 fn ran(case: &str) -> (Place, Ran) {
     let place = Place::new(&input(case, "suite.yaml"));
     let ran = place.run(&["--out", "out"]);
@@ -44,7 +43,7 @@ fn near(found: f64, expected: f64, room: f64) {
     assert!((found - expected).abs() <= room, "{found} instead of {expected}");
 }
 
-/// One figure of each second.
+/// A figure in each second.
 fn timeline(scenario: &Value, figure: &str) -> Vec<f64> {
     let seconds = scenario["timeline"].as_array().expect("a timeline");
     seconds.iter().map(|second| number(&second[figure])).collect()
@@ -54,7 +53,7 @@ fn timeline(scenario: &Value, figure: &str) -> Vec<f64> {
 fn a_ramp_at_the_end_lasts_as_long_as_it_is_written() {
     let (place, _) = ran("ramp-up-last-stage");
     let scenario = &place.report()["scenarios"][0];
-    // One client all the time; with some 10.3 ms each that is 680 requests at most.
+    // One client all the time; at about 10.3 ms each, that is 680 requests at most.
     let in_flight = timeline(scenario, "in_flight");
     in_flight[..7].iter().for_each(|mean| near(*mean, 1.0, 0.3));
     let requests = number(&scenario["requests"]["ok"]);
@@ -69,7 +68,8 @@ fn clients_pause_and_come_back_as_they_are_written() {
     let expected = [4.0, 4.0, 0.0, 0.0, 4.0, 4.0];
     assert!(in_flight.len() >= expected.len(), "{in_flight:?}");
     for (found, expected) in in_flight.iter().zip(expected) {
-        // Whoever waits for a processor is not in flight, and what a client sent ends in its pause.
+        // A client that waits for a processor has nothing in flight, and its request completes during its
+        // pause.
         near(*found, expected, 0.5);
     }
 }
@@ -88,7 +88,7 @@ fn the_mean_in_flight_does_not_depend_on_the_length_of_the_load() {
     let report = place.report();
     for scenario in report["scenarios"].as_array().expect("scenarios") {
         let in_flight = &scenario["client"]["in_flight"];
-        // A client that waits for a processor is not in flight.
+        // A client that waits for a processor has nothing in flight.
         near(number(&in_flight["mean"]), 8.0, 0.4);
         near(number(&in_flight["by_littles_law"]), 8.0, 0.4);
         assert_eq!(in_flight["max"], 8);
@@ -108,7 +108,7 @@ fn the_most_in_flight_is_that_of_all_workers_together() {
     near(number(&cut["scenarios"][0]["client"]["in_flight"]["mean"]), 100.0, 8.0);
 }
 
-/// What a progress line says of a figure: `100/s offered`.
+/// A figure in a progress line: `100/s offered`.
 fn said(line: &str, of: &str) -> Option<f64> {
     let (before, _) = line.split_once(of)?;
     let number = before.rsplit([',', ':']).next()?.trim().trim_end_matches("/s");

@@ -1,4 +1,4 @@
-//! Files that are written and read beside a run: what `save` writes, what comes through a pipe.
+//! Files that are written and read during a run: those of `save`, and input through pipes.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Successes of others: JSON with status 200 that no Flow has sent.
+//! Apparent successes from other servers: JSON with status 200 that no Flow has sent.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::run::{Place, Ran};
 
-/// Answers every HTTP request with this status and this JSON, until the test ends.
+/// Responds to every HTTP request with this status and this JSON, until the test ends.
 pub(super) fn answering(status: u16, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let host = format!("http://{}", listener.local_addr().expect("it listens"));
@@ -76,7 +76,7 @@ fn json_that_is_no_response_is_a_failure() {
             let scenario = &place.report()["scenarios"][0];
             assert_eq!(scenario["requests"]["ok"], 0, "{body}: {}", scenario["requests"]);
             let error = &scenario["errors"][0];
-            let says = format!("answered 200 with JSON that is no {what} response: {body}");
+            let says = format!("answered 200 with JSON that is not a {what} response: {body}");
             assert_eq!((&error["kind"], &error["count"]), (&"decode".into(), &Value::from(3)));
             let message = error["message"].as_str().expect("a text");
             assert!(message.contains(&says), "{message}");

@@ -1,4 +1,4 @@
-//! Files as other programs write them, and words as people write them.
+//! Files as other programs write them, and settings as people write them.
 
 use std::path::Path;
 
@@ -53,9 +53,9 @@ fn text_in_another_encoding_is_named() {
 #[test]
 fn a_quote_that_is_never_closed_is_told_with_its_line() {
     let ran = place("csv-open-quote", "suite.yaml").run(&[]);
-    let why = "`data.csv` line 2: a quote that is opened here is never closed";
+    let why = "`data.csv` line 2: the quote that is opened here is never closed";
     assert!(ran.ends(2).err.contains(why), "{}", ran.err);
-    // One within a cell is part of it, and one that is closed may span lines.
+    // A quote inside a cell is part of it, and a closed one may span lines.
     let place = place("csv-open-quote", "suite.yaml");
     std::fs::write(
         place.path("data.csv"),
@@ -69,7 +69,7 @@ fn a_quote_that_is_never_closed_is_told_with_its_line() {
 #[test]
 fn two_columns_for_one_field_are_told() {
     let ran = place("csv-same-header-twice", "suite.yaml").run(&[]);
-    let why = "two columns of `data.csv` go into `text`";
+    let why = "two columns of `data.csv` are mapped to `text`";
     assert!(ran.ends(2).err.contains(why), "{}", ran.err);
 }
 
@@ -132,10 +132,10 @@ fn a_document_without_measure_is_refused_at_its_place_before_it_is_made() {
     for (documents, why) in [
         (
             "{tensor: {shape: [1000000000]}}",
-            "a Document may take up to 3.7 GiB, more than the 64MiB",
+            "a Document may take up to 3.7 GiB, more than the limit of 64MiB",
         ),
         ("{text: {words: 90000000}}", "a Document may take up to 687 MiB"),
-        ("{max_size: 1KiB, blob: {bytes: 1KiB..2KiB}}", "more than the 1KiB that are allowed"),
+        ("{max_size: 1KiB, blob: {bytes: 1KiB..2KiB}}", "more than the limit of 1KiB"),
     ] {
         let ran = any(&Place::new(&suite(documents)), &["check", "suite.yaml"]);
         assert!(ran.ends(2).err.contains(why), "{}", ran.err);
@@ -205,7 +205,7 @@ fn check_refuses_what_plan_refuses() {
     );
     for command in ["plan", "check"] {
         let ran = any(&place, &[command, "suite.yaml"]);
-        assert!(ran.ends(2).err.contains("`throughput > 100/s` cannot hold"), "{}", ran.err);
+        assert!(ran.ends(2).err.contains("`throughput > 100/s` cannot be met"), "{}", ran.err);
     }
 }
 
@@ -218,7 +218,7 @@ scenarios:
     );
     let ran = any(&place, &["check", "suite.yaml"]);
     assert!(
-        ran.ends(0).err.contains("endpoint `index` is sent as it is, and Executors bind `/index`")
+        ran.ends(0).err.contains("endpoint `index` is sent as it is, but Executors bind `/index`")
     );
     assert!(ran.err.contains("lose Documents of requests with more than 100, and these have 101"));
 }

@@ -1,4 +1,4 @@
-//! Gates that were green by accident: of what is missing, of copies, of runs that tell nothing.
+//! Gates that passed by accident: with missing data, with copies, with meaningless runs.
 
 use std::path::Path;
 use std::process::Command;
@@ -43,14 +43,14 @@ impl Place {
         Ran::new(command.current_dir(self.path()).args(line).output().expect("it was built"))
     }
 
-    /// Runs a suite, whatever comes of it.
+    /// Runs a suite, whatever the outcome.
     fn run(&self, suite: &str, out: &str) {
         self.flowbench(&["run", suite, "--quiet", "--out", out]);
         assert!(self.path().join(out).join("report.json").is_file(), "{out}");
     }
 }
 
-/// What is said, wherever lines are broken.
+/// The text, regardless of line breaks.
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -87,7 +87,7 @@ fn a_scenario_that_the_candidate_no_longer_has_is_not_green() {
         place.read("gate.xml").contains("<skipped message=\"can&#x27;t tell")
             || place.read("gate.xml").contains("<skipped message=\"inconclusive")
     );
-    // Without gates nobody asked.
+    // Without gates there is no verdict.
     place.flowbench(&["compare", "base", "--", "cand", "--force"]).ends(0);
 }
 
@@ -116,7 +116,7 @@ scenarios: [{name: s, documents: {text: hi}, request_size: 1, load: {clients: 2,
     for (from, side) in [("a", "A"), ("b", "B")] {
         let report = place.read(&format!("{from}/report.json"));
         let mut report: Value = serde_json::from_str(&report).expect("it is JSON");
-        // A trend leaves out what is not valid, as runs on a busy machine may be.
+        // A trend skips invalid results, and on a busy machine runs may be invalid.
         report["scenarios"][0]["validity"] = serde_json::json!({"valid": true, "reasons": []});
         let report = report.to_string();
         (1..=10).for_each(|n| place.write(&format!("{side}/{n}/report.json"), &report));
@@ -128,15 +128,15 @@ scenarios: [{name: s, documents: {text: hi}, request_size: 1, load: {clients: 2,
     assert_eq!(comparison["scenarios"][0]["runs"], serde_json::json!([1, 1]));
     assert_eq!(comparison["base"].as_array().map(Vec::len), Some(1));
     let notes = comparison["notes"].to_string();
-    assert!(notes.contains("A/1/report.json is the same result 10 times, counted once"), "{notes}");
+    assert!(notes.contains("A/1/report.json was given 10 times and counts once"), "{notes}");
     assert!(words(&ran.out).contains("1 run of the base, 1 run of the candidate"), "{}", ran.out);
-    // A folder and a file of it are one run as well.
+    // A folder and a file in it count as one run as well.
     let ran = place.flowbench(&["compare", "A", "A/1/report.json", "--", "B", "--force"]);
     assert!(words(&ran.out).contains("1 run of the base, 1 run of the candidate"), "{}", ran.out);
     place.flowbench(&["trend", "A", "-o", "trend.json"]).ends(0);
     let trend = place.json("trend.json");
     assert_eq!(trend["results"].as_array().map(Vec::len), Some(1));
-    assert_eq!(trend["left_out"][8]["reason"], "it is the same result as one before it");
+    assert_eq!(trend["left_out"][8]["reason"], "it repeats an earlier result");
 }
 
 #[test]
@@ -149,8 +149,7 @@ fn a_trend_is_refused_as_junit() {
     }
 }
 
-/// A suite whose runs are never valid: percentiles of so few requests cannot be told.
-/// Most of its requests are still in flight when it ends.
+/// A suite whose runs are never valid: most requests are still in flight when the load ends.
 const NEVER_VALID: &str = "
 flows:
   a: {embedded: {executors: [{name: e, service_time: 150ms, concurrency: 99}]}}
@@ -228,7 +227,7 @@ fn the_script_for_ci_passes_on_what_comes_of_runs_that_are_not_valid() {
     script("suite.yaml", "never", "fail").ends(4);
     assert!(place.read("results/gate.md").contains("There is no baseline"));
     script("suite.yaml", "never", "warn").ends(0);
-    // A baseline that is valid however busy this machine is.
+    // A baseline that is valid even if this machine is busy.
     place.run("valid.yaml", "one");
     let mut result = place.json("one/report.json");
     result["scenarios"][0]["validity"] = serde_json::json!({"valid": true, "reasons": []});
@@ -273,11 +272,15 @@ scenarios: [{name: s, documents: {text: x}, load: {clients: 1, requests: 50}, th
     for gate in comparison["scenarios"][0]["gates"].as_array().expect("a list") {
         assert_eq!(gate["verdict"], "cant_tell");
         assert_eq!(gate["reason"]["code"], "base_failed");
-        assert_eq!(gate["reason"]["text"], "the base has not one request that succeeded");
+        assert_eq!(gate["reason"]["text"], "the base has no successful request");
     }
     let dead = compare("good", "dead");
     dead.ends(1);
-    assert!(dead.out.contains("failures have taken its place in the candidate"), "{}", dead.out);
+    assert!(
+        dead.out.contains("the percentile falls among failed requests in the candidate"),
+        "{}",
+        dead.out
+    );
     for text in [ran.out.clone(), dead.out.clone(), place.read("c.md"), place.read("c.html")] {
         let digits = |rest: &str| rest.chars().take_while(char::is_ascii_digit).count();
         let mut signs = text.match_indices(['+', '−']);
@@ -295,7 +298,7 @@ fn markdown_is_never_longer_than_a_comment_may_be() {
 scenarios: [{name: s, documents: {text: hi}, request_size: 1, load: {clients: 2, requests: 100}}]",
     );
     place.run("one.yaml", "one");
-    // The suite of the case has 80 scenarios; those of one run have the same figures here.
+    // The suite of the case has 80 scenarios; here they are copies of one scenario's figures.
     let mut result = place.json("one/report.json");
     let one = result["scenarios"][0].clone();
     let name = |number: usize| format!("search [clients=2, request_size={number}, protocol=grpc]");
@@ -320,11 +323,11 @@ scenarios: [{name: s, documents: {text: hi}, request_size: 1, load: {clients: 2,
     place.flowbench(&line);
     let gate = place.read("gate.md");
     assert!(gate.chars().count() <= 65_536, "{}", gate.chars().count());
-    assert!(gate.contains("more than a comment can hold"), "it says that there is more");
+    assert!(gate.contains("they exceed the size of a comment"), "it says that there is more");
     assert!(gate.matches("### ").count() > 30, "what has room is there");
     place.write("large.json", &many(3000, "2026-11-03T10:00:00Z"));
     place.flowbench(&["report", "large.json", "-o", "large.md"]).ends(0);
     let report = place.read("large.md");
     assert!(report.chars().count() <= 65_536, "{}", report.chars().count());
-    assert!(report.contains("there is more than a comment can hold"));
+    assert!(report.contains("the report is larger than a comment can be"));
 }

@@ -1,4 +1,4 @@
-//! A gateway that closes its connections by age, as grpcio's servers do when they are told to.
+//! A gateway that closes connections at a maximum age, which grpcio's servers can be configured to do.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use super::endless;
 use crate::interop::python::Release;
 
-/// grpcio's server, stopped when dropped.
+/// A grpcio server, stopped when this is dropped.
 struct Server(Child);
 
 impl Server {
-    /// `case`'s server on this port; each request takes 200 ms.
+    /// Starts the server of `case` on this port; each request takes 200 ms.
     fn start(python: &Path, case: &Path, port: u16) -> Server {
         let mut child = Command::new(python)
             .arg(case.join("server.py"))

@@ -1,4 +1,4 @@
-//! JSON as Jina's client writes it and as its gateways do, also where that is not quite JSON.
+//! JSON as written by Jina's client and by its gateways, including some that is not quite valid JSON.
 
 use flowbench::client::{Call, CallError, Client, FamilyChoice, Request};
 use flowbench::wire::{
@@ -14,7 +14,7 @@ use crate::scripted::{answer_all, ask, config, listen, open, read_request, respo
 const V1: Form = Form::Json(Family::V1);
 const V2: Form = Form::Json(Family::V2);
 
-/// What a request with this Document is over HTTP.
+/// The HTTP body of a request with this Document.
 fn sent(form: Form, doc: Document) -> Result<Value, String> {
     let request = DataRequest { data: Some(vec![doc]), ..DataRequest::default() };
     let message = form.encode_request(&request).map_err(|error| {
@@ -35,11 +35,11 @@ fn numbers_of_tags_have_a_decimal_point_over_http_of_v1() {
     let doc = Document { tags, ..Document::default() };
     let shown = sent(V1, doc.clone()).unwrap()["tags"].to_string();
     assert_eq!(shown, r#"{"one":1.0,"zero":0.0,"list":[1.0,{"deep":2.0}],"half":0.5,"yes":true}"#);
-    // v2 keeps whole numbers apart.
+    // v2 distinguishes integers from floats.
     assert_eq!(sent(V2, doc).unwrap()["tags"]["one"].to_string(), "1");
 }
 
-/// Three values of a matrix of two rows and three columns.
+/// Three values in a matrix with two rows and three columns.
 fn sparse(class: &str, indices: Tensor) -> NdArray {
     NdArray::Sparse(Box::new(SparseTensor {
         indices,
@@ -65,10 +65,10 @@ fn sparse_arrays_are_made_dense_over_http_of_v1() {
         assert_eq!(sent(V1, doc).unwrap()["embedding"], dense, "{class}");
     }
     for (indices, shape, told) in [
-        (int([3, 2], &[0, 0, 0, 3, 1, 1]), vec![2, 3], "an index lies outside of its shape"),
-        (int([3, 2], &[0, 0, 0, -1, 1, 1]), vec![2, 3], "an index lies outside of its shape"),
-        (int([1, 2], &[0, 0]), vec![2, 3], "its indices do not go with its shape and values"),
-        (int([3, 2], &[0; 6]), vec![100_000, 100_000], "takes over 64 MiB with all its zeros"),
+        (int([3, 2], &[0, 0, 0, 3, 1, 1]), vec![2, 3], "an index is outside its shape"),
+        (int([3, 2], &[0, 0, 0, -1, 1, 1]), vec![2, 3], "an index is outside its shape"),
+        (int([1, 2], &[0, 0]), vec![2, 3], "its indices do not match its shape and values"),
+        (int([3, 2], &[0; 6]), vec![100_000, 100_000], "take over 64 MiB with all its zeros"),
     ] {
         let NdArray::Sparse(mut tensor) = sparse("scipy", indices) else { unreachable!() };
         tensor.shape = shape;
@@ -78,7 +78,7 @@ fn sparse_arrays_are_made_dense_over_http_of_v1() {
     }
 }
 
-/// The first array of an answer.
+/// The first array in a response.
 async fn embedding(family: Family, body: &str) -> Result<Vec<f64>, String> {
     let answer = response(200, "content-type: application/json\r\n", body.as_bytes());
     let port = listen(move |connection| answer_all(connection, answer.clone())).await;
@@ -115,13 +115,14 @@ async fn an_answer_that_cannot_be_decoded_names_its_field() {
         (
             Family::V1,
             r#"{"data": [{"text": "a"}, {"weight": "heavy"}]}"#,
-            "response cannot be decoded: `data[1].weight` is not as it should be: ",
+            "response cannot be decoded: `data[1].weight` does not have the expected structure: ",
         ),
         (Family::V2, r#"{"data": [7]}"#, "response cannot be decoded: `data[0]"),
         (
             Family::V1,
             r#"{"header": 5}"#,
-            "response cannot be decoded: `header` is not as it should be: invalid type: integer `5`",
+            "response cannot be decoded: `header` does not have the expected structure: invalid \
+             type: integer `5`",
         ),
         (Family::V1, r#"{"data": [}"#, "response cannot be decoded: not valid JSON: "),
     ] {
@@ -150,14 +151,15 @@ fn an_array_without_axes_is_refused_over_http_of_v2() {
     let error = sent(V2, doc.clone()).unwrap_err();
     assert!(error.contains("shape [] has no axes"), "{error}");
     assert_eq!(sent(V1, doc.clone()).unwrap()["embedding"], 1.5);
-    // Also within a chunk; gRPC carries it.
+    // Inside a chunk as well; gRPC can carry it.
     let doc = Document { chunks: vec![doc], ..Document::default() };
     assert!(sent(V2, doc.clone()).is_err());
     let request = DataRequest { data: Some(vec![doc]), ..DataRequest::default() };
     assert!(Form::Protobuf(Family::V2).encode_request(&request).is_ok());
 }
 
-/// A gateway of this openapi that answers all with an empty success, and the bodies it got.
+/// A gateway with this OpenAPI description that responds to everything with an empty success; also returns the
+/// bodies it got.
 async fn gateway(paths: Value) -> (u16, mpsc::UnboundedReceiver<Value>) {
     let (saw, seen) = mpsc::unbounded_channel();
     let port = listen(move |mut connection| {
@@ -241,7 +243,7 @@ async fn chunks_of_documents_in_a_file_know_how_deep_they_are_and_whose() {
     let doc = &body["data"][0];
     let (chunk, found) = (&doc["chunks"][0], &doc["matches"][0]);
     assert_eq!((&chunk["granularity"], &chunk["parent_id"]), (&json!(1), &json!("d")));
-    // As in Python, which puts Documents together from the inside out.
+    // As in Python, where Documents are built from the inside out.
     assert_eq!(chunk["chunks"][0]["granularity"], 1);
     assert_eq!(chunk["chunks"][0]["parent_id"], "c");
     assert_eq!(found["adjacency"], 1);

@@ -1,4 +1,4 @@
-//! Runs that should not count, and runs that should: as their users saw them.
+//! Runs that should be invalid, and runs that should be valid, as users saw them.
 
 use std::process::{Child, Command, Stdio};
 
@@ -32,7 +32,7 @@ fn skipped(why: &str) {
     println!("skipped: {why}");
 }
 
-/// A process that is ended with the test.
+/// A process that is killed when this is dropped.
 struct Ends(Child);
 
 impl Drop for Ends {
@@ -42,7 +42,7 @@ impl Drop for Ends {
     }
 }
 
-/// Threads that wait for a processor read replies late, and nothing in send delays says so.
+/// Threads that wait for a processor read replies late, which send delays do not show.
 #[test]
 fn a_closed_load_without_a_processor_of_its_own_is_not_valid() {
     let on_one_core = |program: &str| {
@@ -72,13 +72,13 @@ scenarios:
     assert_eq!(ran.code(), Some(4));
     let scenario = &place.report()["scenarios"][0];
     assert!(codes(scenario).contains(&"cpu_contended"), "{}", scenario["validity"]);
-    // Without all that waiting it would have been faster, and never slower.
+    // Without those waits it would have been faster, never slower.
     let verdict = |index: usize| scenario["thresholds"][index]["verdict"].as_str();
     let right = ["held", "not_judged", "not_judged"].map(Some);
     assert_eq!([0, 1, 2].map(verdict), right, "{}", scenario["validity"]);
 }
 
-/// Whatever the load generator was late by is inside the response time.
+/// Any lateness of the load generator is included in the response time.
 #[test]
 fn a_latency_that_holds_with_our_own_delay_holds() {
     let place = Place::new(

@@ -9,7 +9,7 @@ use crate::run::{Place, Ran};
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
-/// Runs a line of flowbench that may have so many files open.
+/// Runs a flowbench command line with a limit on open files.
 fn with_files(place: &Place, files: u32, line: &str) -> Ran {
     let script = format!("ulimit -n {files}; exec '{FLOWBENCH}' {line}");
     let mut command = Command::new("sh");
@@ -71,6 +71,6 @@ scenarios: [{name: s, flow: a, protocol: http, documents: {text: x}, load: {clie
     ] {
         let ran = with_files(&place, 256, line);
         ran.ends(2);
-        assert!(ran.err.contains("the process may have 256 files open"), "{line}: {}", ran.err);
+        assert!(ran.err.contains("the process may open only 256 files"), "{line}: {}", ran.err);
     }
 }

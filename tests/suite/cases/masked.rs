@@ -1,4 +1,4 @@
-//! Parts of a secret, what expressions make of it, and what is left where a text was cut.
+//! Parts of a secret, values derived from it, and remains of it in truncated text.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use crate::run::{Place, Ran};
 
 const TOKEN: &str = "s3cr3t-t0k3n-ABCdef-98765";
 
-/// Any stretch of the token of this many characters is a leak.
+/// Any substring of the token with this many characters is a leak.
 const LEAK: usize = 7;
 
 #[track_caller]
@@ -19,7 +19,7 @@ fn is_kept(text: &str, what: &str) {
     assert_eq!(parts.find(|part| text.contains(part)), None, "{what}: {text}");
 }
 
-/// Runs a suite and looks for the secret in all that comes of it.
+/// Runs a suite and searches all its output for the secret.
 #[track_caller]
 fn quiet(suite: &str) -> (Place, Ran) {
     let place = Place::new(suite);
@@ -73,7 +73,7 @@ scenarios:
 
 #[test]
 fn what_is_left_of_a_secret_where_a_text_was_cut_is_in_no_output() {
-    // Of an assertion's example.
+    // Truncated in the example of an assertion.
     for before in [430, 440, 450] {
         let (a, b) = ("A".repeat(before), "B".repeat(3000));
         let (place, ran) = quiet(&format!(
@@ -86,7 +86,7 @@ scenarios: [{{name: s, documents: {{id: x, text: \"{a}${{{{ env.TOKEN }}}}{b}\"}
         let example = &place.report()["scenarios"][0]["assertions"][0]["example"];
         assert!(example.as_str().expect("one").contains("AAA"), "{example}");
     }
-    // Of an error's words: one byte of the token more each time, from none to all.
+    // Truncated in an error message, with one more byte of the token each time, from none to all.
     for kept in 0..=TOKEN.len() {
         let before = 4096 - "gateway answered HTTP 401: ".len() - kept;
         let body = format!("{{\"detail\": \"{}{TOKEN}{}\"}}", "A".repeat(before), "B".repeat(2000));
@@ -101,7 +101,7 @@ scenarios: [{{name: s, flow: f, documents: {{text: hi}}, request_size: 1, load: 
         let message = &place.report()["scenarios"][0]["errors"][0]["message"];
         assert!(message.as_str().expect("one").contains("AAA"), "{message}");
     }
-    // Of the end of a command's output.
+    // Truncated in the last output of a command.
     for after in [2030, 2040] {
         let (_, ran) = quiet(&format!(
             "flows: {{f: {{command: [bash, -c, \"printf 'A%.0s' {{1..5000}}; printf %s $TOKEN; printf 'B%.0s' {{1..{after}}}; exit 1\"],

@@ -1,5 +1,5 @@
-//! Inputs that once gave a wrong figure, a hang or a leak, each in a folder of `tests/cases/` with a
-//! word on what is right.
+//! Inputs that once caused a wrong figure, a hang or a leak, each in a folder of `tests/cases/` with a
+//! description of the correct behaviour.
 
 mod captured;
 mod endless;

@@ -1,4 +1,4 @@
-//! Scenarios without a `load`, which post as `client.post` does.
+//! Scenarios without a `load`, which post like `client.post`.
 
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::Protocol;

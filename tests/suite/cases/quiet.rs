@@ -1,4 +1,4 @@
-//! A regression is told however little else is.
+//! With `--quiet`, a regression is still reported.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn a_regression_is_told_with_quiet_and_with_json() {
     assert_eq!(value["comparison"]["verdict"], "regressed");
     assert_eq!((&value["verdict"], &value["suite"]), (&"held".into(), &"suite".into()));
     assert!(json.err.contains("regressed: "), "{}", json.err);
-    // It can be read as the result that it is.
+    // The printed JSON can be read as a result.
     std::fs::write(place.path("printed.json"), &json.out).expect("there is room");
     let report = place.any(&["report", "printed.json"]).output().expect("it was built");
     Ran::new(report).ends(0);

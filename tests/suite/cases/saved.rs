@@ -1,4 +1,4 @@
-//! What `save` does to files that are there already.
+//! What `save` does to existing files.
 
 use std::path::Path;
 

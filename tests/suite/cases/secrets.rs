@@ -1,4 +1,4 @@
-//! The value of anything from `env` leaves the process in requests alone.
+//! Values from `env` only leave the process in requests.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -19,7 +19,7 @@ fn command(folder: &Path, line: &[&str]) -> Command {
     command
 }
 
-/// Runs a line; what it prints has no secret in it.
+/// Runs a command line and checks that its output contains no secret.
 #[track_caller]
 fn quiet(folder: &Path, line: &[&str]) -> Ran {
     let ran = Ran::new(command(folder, line).output().expect("it was built"));
@@ -34,7 +34,7 @@ fn is_kept(text: &str, what: &str) {
     assert_eq!(at, None, "{what}");
 }
 
-/// A suite with a secret wherever an expression may stand.
+/// A suite with a secret wherever an expression is allowed.
 fn everywhere(load: &str) -> String {
     format!(
         r#"name: "n-${{{{ env.TOKEN }}}}"
@@ -62,7 +62,7 @@ scenarios:
     )
 }
 
-/// All files below a folder but the suite, by their text.
+/// All files below a folder except the suite, with their texts.
 pub(super) fn files(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("it can be read") {
@@ -98,7 +98,7 @@ fn a_secret_in_any_place_of_a_suite_is_in_no_output() {
     }
     let saved = std::fs::read_to_string(place.path("s.jsonl")).expect("it was saved");
     assert!(saved.contains("doc ***"), "{saved}");
-    // As written by an expression of its own it is as secret.
+    // Transformed by an expression, it is still secret.
     let upper = TOKEN.to_uppercase();
     assert!(!resolved.out.contains(&upper), "{}", resolved.out);
 }

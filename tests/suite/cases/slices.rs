@@ -1,4 +1,4 @@
-//! Expressions with slices look at what they are taken of.
+//! Expressions with slices refer to the sliced value.
 
 use crate::run::Place;
 

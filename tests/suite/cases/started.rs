@@ -1,4 +1,4 @@
-//! Flows that a `command` starts: nobody else's Flow is measured, and none is left behind.
+//! Flows started by a `command`: no other Flow is measured by mistake, and none is left running.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::run::{Place, Ran, Running};
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
-/// Long enough for any machine, short enough for a test that fails.
+/// Long enough for any machine, short enough for a failing test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_port() -> u16 {
@@ -26,7 +26,7 @@ fn answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// Waits until nothing listens there any more.
+/// Waits until nothing listens on the port any more.
 #[track_caller]
 fn is_gone(port: u16) {
     let end = Instant::now() + PATIENCE;
@@ -36,14 +36,14 @@ fn is_gone(port: u16) {
     }
 }
 
-/// A flow whose command is a line of shell; `$FLOWBENCH` serves on its port.
+/// A flow whose command is a shell script; `$FLOWBENCH` serves on its port.
 fn flow(port: u16, script: &str) -> String {
     let serve = format!("'{FLOWBENCH}' serve --port {port} --protocol grpc");
     let script = script.replace("$SERVE", &serve).replace('"', "\\\"");
     format!("{{command: [sh, -c, \"{script}\"], host: 'grpc://127.0.0.1:{port}'}}")
 }
 
-/// Starts a run and waits until a scenario runs.
+/// Starts a run and waits until a scenario is running.
 fn running(place: &Place) -> Running {
     let mut running = Running::start(&mut place.command(&["--out", "out"]));
     running.runs();
@@ -169,7 +169,7 @@ fn a_run_that_was_started_with_nohup_goes_on_without_its_terminal() {
 fn a_flow_is_started_for_the_first_scenario_that_uses_it_and_stopped_after_the_last() {
     let port = free_port();
     let suite = input("index-then-query-flow", "suite.yaml").replace("23461", &port.to_string());
-    // Each writes down when it was started and stopped.
+    // Each records when it was started and stopped.
     let wrapped = |name: &str| {
         format!(
             "[sh, -c, 'echo {name} starts >>flows; trap \"kill $!; wait; echo {name} stops >>flows\" TERM; \
@@ -195,7 +195,7 @@ fn a_flow_that_is_kept_stays_up_to_the_end_of_the_run() {
         let port = free_port();
         let kept = flow(port, "exec $SERVE").replace("host:", &format!("{keep}host:"));
         let asks = free_port();
-        // Ends at once when the other still answers, and the run says so.
+        // Exits at once if the other still answers, and the run reports that.
         let script =
             format!("if (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; then exit 9; fi; exec $SERVE");
         let looks = flow(asks, &script).replace("[sh,", "[bash,");
@@ -223,7 +223,7 @@ fn a_command_has_its_folder_its_environment_and_its_own_sign_that_it_is_ready() 
         format!("ready: {{address: 'localhost:{port}'}}"),
         format!("ready: {{url: 'http://127.0.0.1:{health}/ready?a=b'}}"),
     ];
-    // Says it is not ready twice, then that it is.
+    // Reports not ready twice, then ready.
     let listener = TcpListener::bind(("127.0.0.1", health)).expect("it is free");
     std::thread::spawn(move || {
         for (asked, socket) in listener.incoming().enumerate() {
@@ -246,7 +246,7 @@ fn a_command_has_its_folder_its_environment_and_its_own_sign_that_it_is_ready() 
         std::fs::create_dir(place.path("there")).expect("there is room");
         let mut command = place.command(&["--out", "out"]);
         let ran = Ran::new(command.env("TOKEN", "sesame-open").output().expect("it was built"));
-        // The Flow that only printed a line may not listen yet.
+        // The Flow that only printed a line may not be listening yet.
         if ready.contains("log") {
             assert!(!ran.out.contains("was not ready"), "{}", ran.out);
         } else {
@@ -302,8 +302,8 @@ fn a_flow_that_does_not_get_ready_is_told_with_what_was_waited_for() {
     }
 }
 
-/// A stand-in for `jina` that serves as the YAML says: its port, and as many clients at once as it has
-/// replicas.
+/// A stand-in for `jina` that serves according to the YAML: on its port, and as many clients at a time as it
+/// has replicas.
 const JINA: &str = r#"#!/bin/sh
 echo "$@" >>"$CALLS"
 cat "$4"
@@ -369,7 +369,7 @@ scenarios:
     is_gone(port);
 }
 
-/// A command that ignores requests to end, as do the processes it starts.
+/// A command that ignores signals to end, as do the processes that it starts.
 const STUBBORN: &str = "trap '' TERM; $SERVE & while :; do sleep 1; done";
 
 fn stubborn(port: u16) -> Place {
@@ -385,7 +385,7 @@ fn a_second_interrupt_does_not_leave_the_flow_behind() {
     let place = stubborn(port);
     let mut running = running(&place);
     running.signal(Signal::INT);
-    // The report is written when the Flow is stopped, which takes ten seconds here.
+    // The report is written once the Flow is stopped, which takes ten seconds here.
     while running.child.try_wait().expect("it is ours").is_none() && answers(port) {
         std::thread::sleep(Duration::from_millis(200));
         running.signal(Signal::INT);

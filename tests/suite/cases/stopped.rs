@@ -1,4 +1,4 @@
-//! Loads that were ended before their time: their rates are of the time in which they were a load.
+//! Loads that ended early: their rates are averages over the time in which they were running.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::run::{Place, Ran, Running, counts_are_conserved};
 
-/// Answers take so long that none is there before the end.
+/// Responses take so long that none arrives before the end.
 const SLOW: &str =
     "flows: {f: {embedded: {executors: [{name: e, service_time: 3s, concurrency: 1000}]}}}
 scenarios:
@@ -26,7 +26,7 @@ fn near(found: &Value, wanted: f64, by: f64) {
     assert!((found - wanted).abs() <= by, "{found} is not {wanted} ± {by}");
 }
 
-/// Runs for so long, then gets a signal.
+/// Runs for this long, then sends a signal.
 fn signalled(place: &Place, after: Duration, signal: Signal) -> Ran {
     let running = Running::start(&mut place.command(&["--out", "out", "-q"]));
     std::thread::sleep(after);
@@ -43,7 +43,7 @@ fn the_drain_of_an_interrupted_load_dilutes_no_rate() {
     near(&scenario["throughput"]["offered_per_s"], 50.0, 2.0);
     let duration = scenario["duration_s"].as_f64().expect("a number");
     assert!(duration < 3.5, "until it was interrupted, not until the last response: {duration}");
-    // All came back, most of them after the end.
+    // All were answered, most of them after the end.
     assert_eq!(scenario["requests"]["ok"], scenario["requests"]["sent"]);
     let (in_flight, sent) = (&scenario["client"]["in_flight"], &scenario["requests"]["sent"]);
     near(&in_flight["mean"], sent.as_f64().expect("a number") / 2.0, 8.0);
@@ -52,7 +52,7 @@ fn the_drain_of_an_interrupted_load_dilutes_no_rate() {
 
 #[test]
 fn the_rates_of_a_killed_run_are_of_the_time_its_journal_knows() {
-    // Nothing comes back from the third second on.
+    // No responses arrive from the third second on.
     let place = Place::new(
         "flows: {f: {embedded: {executors: [{name: e, service_time: 5ms, stall: {every: 62s, for: 60s}}]}}}
 scenarios:
@@ -65,7 +65,7 @@ scenarios:
     assert!((4.0..6.5).contains(&duration), "{duration}");
     near(&scenario["throughput"]["offered_per_s"], 50.0, 2.0);
     near(&scenario["throughput"]["requests_per_s"], 100.0 / duration, 4.0);
-    // The mean of none for two seconds and of 50 more a second from then on.
+    // The mean of zero for two seconds and 50 more per second from then on.
     let waited = duration - 2.0;
     near(&scenario["client"]["in_flight"]["mean"], 50.0 * waited * waited / 2.0 / duration, 8.0);
     let threshold = ["report", "out/journal.jsonl", "--threshold", "throughput > 45/s"];
@@ -89,7 +89,7 @@ fn scenarios_after_a_killed_one_are_not_reached() {
 #[test]
 fn an_abort_on_a_count_looks_at_all_since_the_start() {
     let load = "documents: {text: x}, request_size: 1, load: {rate: 50/s, duration: 4s}";
-    // 200 are sent in all, and never more than 50 in a second.
+    // 200 are sent in all, but never more than 50 in a second.
     let place = Place::new(&format!(
         "scenarios: [{{name: s, {load}, thresholds: [{{that: requests <= 120, abort: true}}]}}]"
     ));
@@ -99,7 +99,7 @@ fn an_abort_on_a_count_looks_at_all_since_the_start() {
     let sent = scenario["requests"]["sent"].as_u64().expect("a count");
     assert!((121..200).contains(&sent), "{sent}");
     near(&scenario["throughput"]["offered_per_s"], 50.0, 2.0);
-    // What cannot be told before the end is refused.
+    // A threshold that is only known at the end is rejected.
     let place = Place::new(&format!(
         "scenarios: [{{name: s, {load}, thresholds: [{{that: requests >= 200, abort: true}}]}}]"
     ));

@@ -1,4 +1,4 @@
-//! Small things that were told wrongly, or not at all.
+//! Small things that were reported wrongly, or not at all.
 
 use crate::run::{Place, Ran, suite};
 
@@ -65,12 +65,12 @@ scenarios: [{name: s, flow: f, documents: {text: x, count: 1}}]",
 fn entries_and_results_beyond_max_size_are_refused_with_their_place() {
     let long = "x".repeat(3000);
     for (documents, says) in [
-        ("jsonl: d.jsonl", "`d.jsonl` line 2: larger than the 1KiB that a Document may take"),
-        ("csv: d.csv", "`d.csv` line 3: larger than the 1KiB"),
-        ("docarray: d.json", "Document 2: larger than the 1KiB"),
-        ("blob: {files: \"d.*\"}", "d.csv`: larger than the 1KiB"),
-        ("text: \"${{ 'x' * 3000 }}\"", "Document 0 is larger than the 1KiB"),
-        ("tags: {a: {b: [\"${{ 'x' * 3000 }}\"]}}", "Document 0 is larger than the 1KiB"),
+        ("jsonl: d.jsonl", "`d.jsonl` line 2: larger than the limit of 1KiB"),
+        ("csv: d.csv", "`d.csv` line 3: larger than the limit of 1KiB"),
+        ("docarray: d.json", "Document 2: larger than the limit of 1KiB"),
+        ("blob: {files: \"d.*\"}", "d.csv`: larger than the limit of 1KiB"),
+        ("text: \"${{ 'x' * 3000 }}\"", "Document 0 is larger than the limit of 1KiB"),
+        ("tags: {a: {b: [\"${{ 'x' * 3000 }}\"]}}", "Document 0 is larger than the limit of 1KiB"),
     ] {
         for (max, code) in [(", max_size: 1KiB", 2), ("", 0)] {
             let place = suite(&format!(
@@ -96,7 +96,7 @@ load: {clients: 1}",
     let ran = place.run(&["--out", "out"]);
     let report = place.report();
     let told = report["scenarios"][0].to_string();
-    assert!(told.contains("is larger than the 1KiB"), "{}{}", ran.out, told);
+    assert!(told.contains("is larger than the limit of 1KiB"), "{}{}", ran.out, told);
 }
 
 #[test]

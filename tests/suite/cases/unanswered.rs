@@ -1,4 +1,4 @@
-//! Requests without answers, and answers without requests: each is told, with why.
+//! Requests without responses, and responses without requests: each is reported with its cause.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::endless::{run, serve};
 
-/// A DataRequest whose header has this id, long enough not to be taken for the stub of a failure.
+/// A DataRequest whose header has this id, long enough not to be mistaken for a truncated error response.
 fn reply(id: &str) -> Vec<u8> {
     let executor = [&[0x0a, 50][..], &[b'e'; 50]].concat();
     let header = match id {
@@ -21,7 +21,8 @@ fn reply(id: &str) -> Vec<u8> {
     [&header[..], &[0x1a, executor.len() as u8], &executor].concat()
 }
 
-/// What a gateway says to the n-th request: its own message twice, no id, another's id, or it late.
+/// A gateway's responses to the n-th request: its own message twice, one without an id, one with another id, or
+/// a late one.
 async fn answers(number: usize, request: Vec<u8>) -> Vec<Vec<u8>> {
     match number {
         0 => vec![request.clone(), request],
@@ -47,7 +48,7 @@ async fn websocket(stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Serves HTTP/2 with these settings; each call goes through `answers`.
+/// Serves HTTP/2 with these settings; each call is handled by `answers`.
 async fn grpc(stream: TcpStream, builder: h2::server::Builder) -> std::io::Result<()> {
     let io = std::io::Error::other;
     let mut connection = builder.handshake::<_, Bytes>(stream).await.map_err(io)?;
@@ -90,7 +91,7 @@ async fn http(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// One client that sends five requests, one after the other.
+/// One client that sends five requests in sequence.
 async fn five_requests(address: &str) -> Value {
     let suite = format!(
         "flows: {{f: {{host: '{address}', family: v1}}}}\n\
@@ -119,7 +120,7 @@ async fn answers_without_a_request_are_counted_by_why_on_every_protocol() {
         assert_eq!(scenario["requests"]["ok"], 1);
         assert_eq!(scenario["requests"]["timeouts"], 4);
     }
-    // What came after the last answer is with a connection that nobody took again.
+    // The duplicate of the last response is on a connection that was not used again.
     let twice = http["client"]["unmatched_replies"]["duplicate"].as_u64();
     assert!(twice >= Some(3), "{}", http["client"]);
     assert_eq!(http["requests"]["ok"], 5);

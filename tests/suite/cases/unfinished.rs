@@ -1,5 +1,4 @@
-//! Runs that did not come to their end: what is told of them is never green, and never of what nobody
-//! knows.
+//! Runs that did not finish: reports of them never look like success, and never claim unknown facts.
 
 use std::process::{Command, Stdio};
 
@@ -18,7 +17,7 @@ fn report(place: &Place, arguments: &[&str]) -> Ran {
     Ran::new(command.output().expect("it was built"))
 }
 
-/// Runs until a line on stderr is as wanted, and sends a signal then.
+/// Runs until a line on stderr satisfies `wanted`, then sends a signal.
 fn signalled(place: &Place, signal: Signal, wanted: impl Fn(&str) -> bool) -> Ran {
     let mut running = Running::start(&mut place.command(&["--out", "out"]));
     running.says(wanted);
@@ -65,7 +64,7 @@ fn an_interrupted_run_is_green_nowhere() {
     }
     let prometheus = report(&place, &["out/report.json", "-f", "prometheus"]).out;
     assert!(prometheus.contains("flowbench_run_passed{suite=\"suite\"} 0"), "{prometheus}");
-    // Who asks for it is told how it was until then.
+    // A threshold given explicitly is evaluated for the time until then.
     report(&place, &["out/report.json", "--threshold", "error_rate == 0"]).ends(4);
 }
 
@@ -113,7 +112,7 @@ fn what_was_in_flight_when_a_run_was_killed_is_unknown() {
 fn a_journal_that_could_not_be_written_is_not_recommended() {
     let place = Place::new("scenarios: [{name: s, documents: {text: x, count: 3}}]");
     let mut command = Command::new("sh");
-    // A limit on the size of files stands for a full disk.
+    // A limit on file size simulates a full disk.
     let script = format!("trap '' XFSZ; ulimit -f 1; exec '{FLOWBENCH}' run suite.yaml --out out");
     command.current_dir(place.path("")).args(["-c", &script]).stdin(Stdio::null());
     let ran = Ran::new(command.output().expect("there is a shell"));

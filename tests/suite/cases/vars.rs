@@ -1,4 +1,5 @@
-//! Variables from the environment and from files of it: typed, listed by `check`, and hidden where they are secret.
+//! Variables from the environment and from `--env-file`: typed, listed by `check`, and hidden if they are
+//! secret.
 
 use crate::run::{Place, Ran};
 
@@ -55,7 +56,7 @@ fn check_lists_each_with_its_type_its_value_and_where_that_is_from() {
   plain    list     [1,\"two\"]  from the suite
 "
     );
-    // The environment itself wins.
+    // The environment itself takes precedence.
     let listed = ran(&place, &arguments, &[("CASE_REGION", "here")]);
     assert!(listed.out.contains("here       from the environment (CASE_REGION)"), "{}", listed.out);
 }
@@ -108,21 +109,22 @@ fn what_is_wrong_is_told_at_its_place() {
     };
     let env = [("CASE_A", "eight")];
     let told = refused("{env: CASE_A, type: integer}", &[], &env);
-    let wanted = "error: variable `a` wants a whole number, found `eight` from the environment (CASE_A)\n --> suite.yaml:2:6";
+    let wanted = "error: variable `a` requires a whole number, found `eight` from the \
+                  environment (CASE_A)\n --> suite.yaml:2:6";
     assert!(told.starts_with(wanted), "{told}");
     let told = refused("{env: CASE_A, type: integer, secret: true}", &[], &env);
     assert!(told.contains("found `***` from") && !told.contains("eight"), "{told}");
     let told = refused("{env: CASE_NONE}", &[], &[]);
     assert!(
-        told.contains("variable `a` has no value: the environment has no `CASE_NONE`"),
+        told.contains("variable `a` has no value: environment variable `CASE_NONE` is not set"),
         "{told}"
     );
     assert!(told.contains("`--set a=…`"), "{told}");
     let told = refused("{env: CASE_A, type: interger}", &[], &env);
-    assert!(told.contains("no type of a variable is named `interger`"), "{told}");
+    assert!(told.contains("`interger` is not a type of variable"), "{told}");
     assert!(told.contains("did you mean `integer`?"), "{told}");
     let told = refused("{type: rate, default: 5}", &[], &[]);
-    assert!(told.contains("wants a rate such as `50/s`, found `5` from its default"), "{told}");
+    assert!(told.contains("requires a rate such as `50/s`, found `5` from its default"), "{told}");
     let told = refused("{type: rate, default: 5/s}", &["--set", "a=7"], &[]);
     assert!(told.contains("found `7` from --set"), "{told}");
     let told = refused("1", &["--env-file", "bad.env"], &[]);

@@ -1,4 +1,4 @@
-//! Parts as tasks of Ray, and as jobs of a GitHub workflow: what is in `deploy/` carried out.
+//! Parts as Ray tasks, and as jobs of a GitHub workflow: runs the files in `deploy/`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
-/// Ray with a namespace of its own: it listens on more ports than one would like to.
+/// Ray in its own network namespace: it listens on many ports.
 #[test]
 fn ray_sends_the_parts_as_tasks() {
     if !are_there(&["unshare", "ip"], "RAY") {
@@ -61,13 +61,13 @@ fn steps<'a>(workflow: &'a Value, job: &str) -> impl Iterator<Item = &'a Value> 
     workflow["jobs"][job]["steps"].as_array().expect("it has steps").iter()
 }
 
-/// What the steps of a job run, but for what installs: that is here.
+/// The scripts of a job's steps, except those that install something: that is installed here.
 fn scripts(workflow: &Value, job: &str) -> Vec<String> {
     let scripts = steps(workflow, job).filter_map(|step| step["run"].as_str());
     scripts.filter(|script| *script != "pip install flowbench").map(str::to_owned).collect()
 }
 
-/// Where a job puts its artifact.
+/// The folder that a job uploads as its artifact.
 fn uploaded<'a>(workflow: &'a Value, job: &str) -> &'a str {
     let upload = |step: &&Value| {
         step["uses"].as_str().is_some_and(|uses| uses.starts_with("actions/upload-artifact@"))
@@ -101,7 +101,7 @@ fn the_github_workflow_is_one_and_its_steps_send_and_merge_the_parts() {
     let workflow = std::fs::read_to_string(&file).expect("it is there");
     let workflow: Value = serde_yaml::from_str(&workflow).expect("YAML");
     let place = Place::new("load: {rate: 100/s, arrivals: poisson, duration: 2s}");
-    // Nobody waits three minutes for a test.
+    // A test should not wait three minutes.
     let [soon] = &scripts(&workflow, "time")[..] else { panic!("one script") };
     assert!(soon.contains("'+3 minutes'"), "{soon}");
     ended(shell(&soon.replace("+3 minutes", "+9 seconds"), &place.path("time")));

@@ -1,4 +1,4 @@
-//! Whether what parts send together is what one machine would have sent, by what the Flow saw of it.
+//! Checks, from the requests that reached the Flow, that parts together sent what one machine would have sent.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::parts::{Place, report, text};
 
-/// Four parts of it send 500 requests a second each, and print the response time of every one.
+/// Each of the four parts sends 500 requests per second, and prints every response time.
 pub(super) const LOAD: &str = "load: {rate: 2000/s, arrivals: poisson, duration: 10s}, \
     on_done: [{log: 'took ${{ response.latency_ms }} ms'}], thresholds: [requests > 19000]";
 
 const RATE: f64 = 2000.0;
 
-/// Each client sends at once when the load begins, and no more.
+/// Each client sends once, at the start of the load.
 pub(super) const AT_ONCE: &str = "load: {clients: 4, requests: 4}";
 
-/// So many arrivals that the time from the first to the last is long against what a busy machine adds to it.
+/// Enough arrivals for the time from first to last to dwarf the delays of a busy machine.
 const SPAN: usize = 20;
 
-/// The largest distance of a distribution from that of a sample, by Kolmogorov and Smirnov.
+/// The largest distance between a distribution and that of a sample (Kolmogorov–Smirnov).
 pub(super) fn distance(mut sample: Vec<f64>, expected: impl Fn(f64) -> f64) -> f64 {
     sample.sort_by(f64::total_cmp);
     let count = sample.len() as f64;
@@ -30,18 +30,18 @@ pub(super) fn distance(mut sample: Vec<f64>, expected: impl Fn(f64) -> f64) -> f
     sample.iter().enumerate().map(at).fold(0.0, f64::max)
 }
 
-/// What is beyond it by chance once in a hundred samples of so many.
+/// The distance that one in a hundred samples of this size exceeds by chance.
 pub(super) fn limit(count: usize) -> f64 {
     1.63 / (count as f64).sqrt()
 }
 
-/// The times in s from each arrival to the one so many later, none of them twice.
+/// The times in s from each arrival to the one `length` later, without overlaps.
 pub(super) fn spans(arrivals: &[u64], length: usize) -> Vec<f64> {
     let first: Vec<u64> = arrivals.iter().step_by(length).copied().collect();
     first.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9).collect()
 }
 
-/// The share of spans of so many arrivals, at this rate, that are shorter than this.
+/// The probability that a span of `length` arrivals, at this rate, is shorter than `time`.
 pub(super) fn erlang(length: usize, rate: f64, time: f64) -> f64 {
     let mean = rate * time;
     let mut term = (-mean).exp();
@@ -53,7 +53,7 @@ pub(super) fn erlang(length: usize, rate: f64, time: f64) -> f64 {
     1.0 - sum
 }
 
-/// How far gaps and spans are from those of Poisson arrivals at this rate; how many spans there are.
+/// How far gaps and spans deviate from those of Poisson arrivals at this rate; and the number of spans.
 fn distances(arrivals: &[u64], rate: f64) -> (f64, f64, usize) {
     let (gaps, spans) = (spans(arrivals, 1), spans(arrivals, SPAN));
     let count = spans.len();
@@ -63,15 +63,15 @@ fn distances(arrivals: &[u64], rate: f64) -> (f64, f64, usize) {
 
 #[test]
 fn distances_tell_one_rate_from_another() {
-    // The middle of each hundredth of the distribution is as close as a hundred can be.
+    // The middle of each hundredth of the distribution: the closest sample of a hundred.
     let gaps: Vec<f64> = (0..100).map(|n| -(1.0 - (n as f64 + 0.5) / 100.0).ln() / 50.0).collect();
     assert!((distance(gaps.clone(), |gap| erlang(1, 50.0, gap)) - 0.005).abs() < 1e-9);
     assert!(distance(gaps, |gap| erlang(1, 60.0, gap)) > 0.06);
-    // A half of all spans are shorter than about their median, n − 1/3.
+    // Half of all spans are shorter than their median, which is about n − 1/3.
     assert!((erlang(20, 1.0, 20.0 - 1.0 / 3.0) - 0.5).abs() < 1e-3);
 }
 
-/// `printed`: what all parts printed while they sent [`LOAD`] into `out` of `place`.
+/// `printed`: the output of all parts while they sent [`LOAD`] into `out` of `place`.
 pub(super) fn is_the_load_of_one_machine(place: Place, printed: &str) {
     let whole = report(&place.path("out"));
     let scenario = &whole["scenarios"][0];
@@ -82,7 +82,7 @@ pub(super) fn is_the_load_of_one_machine(place: Place, printed: &str) {
     }
     percentiles(&scenario["response_time_ms"], printed, sent);
 
-    // The seed says how many one machine sends.
+    // The seed determines how many requests one machine sends.
     let one = place.run(&["run", "suite.yaml", "--out", "one", "--quiet"]);
     assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
     let one = report(&place.path("one"));
@@ -101,7 +101,7 @@ pub(super) fn is_the_load_of_one_machine(place: Place, printed: &str) {
     );
     let _ = writeln!(std::io::stderr(), "{told}");
     if !valid {
-        // The run says itself that requests were not sent when they were due.
+        // The run itself reports that requests were not sent when due.
         return busy("requests were not sent when they were due");
     }
     if of_one.1 >= limit(count) {
@@ -114,7 +114,7 @@ fn busy(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: the machine is too busy to look at gaps: {why}");
 }
 
-/// The percentiles of the whole are those of all response times taken together.
+/// The percentiles of the whole load are those of all response times taken together.
 fn percentiles(latency: &Value, printed: &str, sent: u64) {
     let took = |line: &str| line.split_once("took ")?.1.strip_suffix(" ms")?.parse::<f64>().ok();
     let mut all: Vec<f64> = printed.lines().filter_map(took).collect();
@@ -128,7 +128,7 @@ fn percentiles(latency: &Value, printed: &str, sent: u64) {
     }
 }
 
-/// How far apart parts sent their first request, in ms, in each of these runs of [`AT_ONCE`].
+/// How far apart parts sent their first request, in ms, in each of several runs of [`AT_ONCE`].
 pub(super) fn begin_together(place: Place, runs: usize) {
     for run in 0..runs {
         let whole = report(&place.path(&format!("out-{run}")));
@@ -142,11 +142,11 @@ pub(super) fn begin_together(place: Place, runs: usize) {
     let told =
         format!("the first requests of four parts came within {spreads:.1?} ms of each other");
     let _ = writeln!(std::io::stderr(), "{told}");
-    // Now and then somebody else has the processor.
+    // Occasionally another process has the processor.
     assert!(spreads[0] < 5.0, "{told}");
 }
 
-/// A `flowbench` for whom names of nodes are this machine; in a folder that belongs before all others on the path.
+/// A `flowbench` that resolves names of nodes to this machine, in a folder that must come first on the PATH.
 pub(super) fn with_names(folder: &Path, binary: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let hosts = folder.join("hosts");

@@ -1,4 +1,4 @@
-//! What Executors can be told to do, and what can be told to go wrong with them.
+//! Configurable behaviour of Executors, and configurable faults.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn call(flow: &Flow, names: &[&str]) -> Called {
     Call::new(CALL).send(flow, names.iter().map(message).collect()).await
 }
 
-/// The ids of answers as they came.
+/// The ids in responses, in order of arrival.
 fn ids(called: &Called) -> Vec<String> {
     let answers = called.answers.iter();
     answers.map(|answer| decode(Family::V1, answer).header.request_id).collect()
@@ -156,7 +156,7 @@ async fn service_takes_its_time() {
     ] {
         let flow = start(&format!("executors: [{{name: e, service_time: {time}}}]")).await;
         let (elapsed, _) = timed(&flow, &vec!["x"; documents]).await;
-        // Tokio's clock counts milliseconds, and rounds up.
+        // Tokio's clock counts in milliseconds, and rounds up.
         assert!(elapsed >= expected && elapsed <= expected + ms(2), "{time}: {elapsed:?}");
         flow.stop().await;
     }
@@ -253,7 +253,7 @@ async fn answers_go_wrong_as_told() {
     assert!(elapsed >= Duration::from_secs(30) && failure.is_none(), "{elapsed:?}");
 }
 
-/// One request over HTTP; `None` when the connection ends without an answer.
+/// One request over HTTP; `None` if the connection ends without a response.
 async fn post(flow: &Flow) -> Option<Bytes> {
     let socket = TcpStream::connect(address(flow, Protocol::Http)).await.expect("it listens");
     let io = hyper_util::rt::TokioIo::new(socket);
@@ -292,7 +292,7 @@ async fn half_of_what_a_client_says_first_times_out_on_every_protocol() {
         let mut stream = TcpStream::connect(target.authority()).await.expect("it listens");
         stream.write_all(half.as_bytes()).await.expect("it is taken");
         let began = Instant::now();
-        // Its own greeting may come before the end; a reset is an end too.
+        // Its greeting may arrive before the end; a reset also counts as an end.
         let _ = stream.read_to_end(&mut Vec::new()).await;
         let took = began.elapsed();
         assert!((29..70).contains(&took.as_secs()), "{protocol}: {took:?}");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{address, start};
 use crate::chromium;
 
-/// Posts with a preflight, reads, and talks over a WebSocket; then tells what came of it.
+/// Posts with a preflight, reads, and talks over a WebSocket; then reports the results.
 const PAGE: &str = r#"<!DOCTYPE html><script>
 (async () => {
   const found = [];

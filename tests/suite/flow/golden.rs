@@ -1,5 +1,5 @@
-//! What real gateways have answered, answered by ours, value for value: ids that were made up, times
-//! and addresses apart.
+//! Recorded responses of real gateways, compared with ours value by value, except for generated ids, times and
+//! addresses.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -31,24 +31,24 @@ use super::grpc::Call;
 use super::{CHAIN, address, start};
 use crate::golden::{cases, file, list};
 
-/// What stands for an id that was made up.
+/// Replaces generated ids.
 const MADE_UP: &str = "made up";
 
-/// A Flow like the one that answered in the cases whose names begin so.
+/// A Flow like the one that responded in the cases whose names have this prefix.
 async fn flow_of(family: &str, prefix: &str) -> Flow {
     let executors = match prefix {
         "down_" => CHAIN.replacen("{name: echo}", "{name: echo, down: true}", 1),
-        // The timeout is shorter than the real one was; what waits for it waits less.
+        // The timeout is shorter than the recorded one, so that tests wait less.
         "timeout_" => "timeout_send: 40ms\nexecutors: [{name: sleeper, uses: sleeper}]\n".into(),
         _ => CHAIN.into(),
     };
     let flow = start(&format!("family: {family}\n{executors}")).await;
-    // The first request of a v1 gateway meets Executors that no later one does.
+    // The first request to a v1 gateway takes a different path through Executors than later ones.
     Call::new(super::grpc::CALL).send(&flow, vec![Bytes::from_static(b"\x0a\x00")]).await;
     flow
 }
 
-/// The cases of a folder that a Flow in this state answered.
+/// The cases of a folder that a Flow in this state responded to.
 fn of_state(folder: &str, prefix: &str) -> Vec<(String, Value)> {
     let state = |name: &str| {
         let name = Path::new(name).file_name().map(|name| name.to_string_lossy().into_owned());
@@ -61,10 +61,10 @@ fn of_state(folder: &str, prefix: &str) -> Vec<(String, Value)> {
     found
 }
 
-/// All ids in a message that was sent.
+/// All ids in a request.
 type Ids = BTreeSet<String>;
 
-/// A message with what differs from run to run taken out of it.
+/// A message with all values masked that differ from run to run.
 #[derive(Debug, PartialEq)]
 enum Masked {
     V1(DataRequestProto, v1::DocumentArrayProto),
@@ -104,7 +104,7 @@ fn masked(family: Family, message: Bytes, sent: &Ids) -> Masked {
     }
 }
 
-/// Stacks by their height and their last line.
+/// Reduces stacks to their height and their last line.
 fn mask_status(status: &mut StatusProto) {
     status.description = mask_text(&status.description);
     if let Some(exception) = &mut status.exception {
@@ -113,7 +113,7 @@ fn mask_status(status: &mut StatusProto) {
     }
 }
 
-/// Addresses without ports, and what is wrong with a regular expression without Python's words.
+/// Masks ports in addresses, and Python's wording of errors in regular expressions.
 fn mask_text(text: &str) -> String {
     static PORT: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"127\.0\.0\.1:\d+").expect("it is valid"));
@@ -149,7 +149,7 @@ fn mask_id(id: &mut String, sent: &Ids) {
     }
 }
 
-/// Everything in a sidecar that may be an id.
+/// Collects everything in a sidecar that may be an id.
 fn ids(value: &Value, found: &mut Ids) {
     match value {
         Value::String(text) => drop(found.insert(text.clone())),
@@ -192,14 +192,14 @@ async fn grpc(folder: &str, family: Family, prefix: &str) {
                 "/jina.JinaGatewayDryRunRPC/dry_run" => {
                     let mut status = StatusProto::decode(message).expect("a status");
                     mask_status(&mut status);
-                    // How high its stack is depends on where Jina is installed.
+                    // The height of its stack depends on where Jina is installed.
                     status.exception.iter_mut().for_each(|e| e.stacks = Vec::new());
                     Masked::Bytes(status.encode_to_vec().into())
                 }
                 _ => Masked::Bytes(message),
             };
             let trailer = |key: &str| call["trailers"][key].as_str().unwrap_or_default();
-            // Python's server sends an empty message along with the failure of a unary call.
+            // Python's server sends an empty message with the failure of a unary call.
             let failed = trailer("grpc-status") != "0";
             let answers = list(call, "responses").iter().map(read);
             let answers = answers.filter(|message| !(failed && message.is_empty()));
@@ -244,7 +244,7 @@ async fn grpc_v2_with_an_executor_that_takes_too_long() {
     grpc("v2/grpc", Family::V2, "timeout_").await;
 }
 
-/// A body of HTTP or a frame of text with what differs from run to run taken out of it.
+/// An HTTP body or text frame with all values masked that differ from run to run.
 fn mask_json(value: &mut Value, sent: &Ids) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| mask_json(item, sent)),
@@ -253,7 +253,7 @@ fn mask_json(value: &mut Value, sent: &Ids) {
                 match (key.as_str(), &mut *value) {
                     ("stacks", Value::Array(stacks)) => {
                         let last = stacks.last().and_then(Value::as_str).unwrap_or_default();
-                        // Those of the network are written otherwise, and as high as Jina's code.
+                        // Network errors have other stacks, whose height is that of Jina's code.
                         let network = last.contains("FrameSummary") || last.contains("Internal");
                         *value = match network || stacks.is_empty() {
                             true => Value::Null,
@@ -290,7 +290,7 @@ async fn http(folder: &str, prefix: &str) {
         for exchange in list(&case, "exchanges") {
             let (request, response) = (&exchange["request"], &exchange["response"]);
             if response.is_null() {
-                // The client was gone before the answer.
+                // The client was gone before the response.
                 continue;
             }
             let mut sent = Ids::new();
@@ -360,8 +360,8 @@ async fn http(folder: &str, prefix: &str) {
     flow.stop().await;
 }
 
-/// A schema as introspection tells it: types in any order, but for those of introspection itself, which have
-/// grown from one edition of GraphQL to the next.
+/// The types of a schema from introspection, sorted, without those of introspection itself, which vary between
+/// editions of GraphQL.
 fn types(answer: &Value) -> Value {
     let mut schema = answer["data"]["__schema"].clone();
     let types = list(&schema, "types").iter();
@@ -371,9 +371,8 @@ fn types(answer: &Value) -> Value {
     schema
 }
 
-/// Which parts of a body are wrong, of problems that have all that clients read of them. Where a
-/// value may be several things, pydantic tells what each of them would have to be; a text that is no
-/// JSON has its mistake at a place of its own.
+/// The positions of errors in a body, from problems that have all keys that clients read. If a value may have
+/// several types, pydantic lists an error for each; a text that is not JSON has its own position.
 fn places(body: &Value) -> Value {
     let mut places = Vec::new();
     for problem in list(body, "detail") {
@@ -422,7 +421,7 @@ async fn graphql() {
     http("v1/graphql", "").await;
 }
 
-/// What a client sees of a connection.
+/// What a client observes on a connection.
 #[derive(Debug, PartialEq)]
 enum Event {
     Message(Box<Masked>),
@@ -478,7 +477,7 @@ async fn conversation(flow: &Flow, family: Family, name: &str, connection: &Valu
         BASE64_STANDARD.decode(text).expect("base64").into()
     };
     let mut socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
-    // A client that closes by itself does so once it has what it waits for.
+    // A client that closes by itself does so once it has received everything.
     let mut closes = false;
     for frame in of("client") {
         let to_send = match (frame["opcode"].as_str(), &frame["json"], &frame["text"]) {

@@ -1,4 +1,4 @@
-//! A gRPC client that passes bytes as they are.
+//! A gRPC client that passes raw bytes.
 
 use bytes::{Buf, BufMut, Bytes};
 use flowbench::flow::Flow;
@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 /// The method that requests go to.
 pub(super) const CALL: &str = "/jina.JinaRPC/Call";
 
-/// A call to be made.
+/// A call to make.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     path: String,
@@ -19,7 +19,7 @@ pub(super) struct Call {
     pub(super) compression: Option<CompressionEncoding>,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub(super) struct Called {
     pub(super) answers: Vec<Bytes>,
@@ -31,12 +31,12 @@ impl Call {
         Call { path: path.to_owned(), metadata: Vec::new(), compression: None }
     }
 
-    /// Sends messages and collects the answers.
+    /// Sends messages and collects the responses.
     pub(super) async fn send(&self, flow: &Flow, messages: Vec<Bytes>) -> Called {
         self.stream(flow, tokio_stream::iter(messages)).await
     }
 
-    /// The same with messages that come over time.
+    /// Like [`Call::send`], with messages that arrive over time.
     pub(super) async fn stream(
         &self,
         flow: &Flow,
@@ -56,7 +56,7 @@ impl Call {
         }
     }
 
-    /// Begins the call, and leaves it to the caller to read the answers.
+    /// Starts the call, and leaves reading the responses to the caller.
     pub(super) async fn open(
         &self,
         flow: &Flow,

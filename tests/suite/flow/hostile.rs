@@ -1,4 +1,4 @@
-//! Clients of every kind that do the Flow no good: it goes on for all others, in bounded memory.
+//! Hostile clients of every kind: the Flow keeps serving all others, in bounded memory.
 
 use std::fs;
 use std::process::Stdio;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-/// The Flow as a process of its own, whose memory is its own too.
+/// The Flow as a separate process, so that its memory can be measured.
 struct Served {
     child: Child,
     targets: Vec<Target>,
@@ -47,7 +47,7 @@ impl Served {
         i32::try_from(self.child.id().expect("it runs")).expect("a process has a small number")
     }
 
-    /// The most memory it had so far, in MiB.
+    /// Its peak memory so far, in MiB.
     fn peak_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -55,7 +55,7 @@ impl Served {
         kib.trim().parse::<u64>().expect("a number") >> 10
     }
 
-    /// Others are served.
+    /// Checks that other clients are served.
     async fn answers(&self, what: &str) {
         for target in &self.targets {
             let client = Client::at(&target.to_string()).expect("an address");
@@ -66,7 +66,7 @@ impl Served {
         }
     }
 
-    /// It ends as it should, and has nothing to say of a panic.
+    /// Ends it, and checks its exit code and that nothing panicked.
     async fn end(self) {
         let pid = Pid::from_raw(self.pid()).expect("a process");
         kill_process(pid, Signal::TERM).expect("it runs");
@@ -80,10 +80,10 @@ async fn connect(target: &Target) -> TcpStream {
     TcpStream::connect((target.host.as_str(), target.port)).await.expect("it listens")
 }
 
-/// The first bytes of a conversation.
+/// The first bytes of a connection.
 fn opening(protocol: Protocol) -> &'static [u8] {
     match protocol {
-        // The preface, and settings that are empty.
+        // The preface, and empty settings.
         Protocol::Grpc => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         Protocol::Http => {
             b"POST /post HTTP/1.1\r\nhost: flow\r\ncontent-type: application/json\r\n\
@@ -97,13 +97,13 @@ fn opening(protocol: Protocol) -> &'static [u8] {
     }
 }
 
-/// Tests have more files open here than most processes may have at first.
+/// Tests open more files here than most processes may have by default.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Far less than a connection each could take.
+/// Far less than these connections could take if each had full buffers.
 const MEMORY_MIB: u64 = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,7 +114,7 @@ async fn a_thousand_idle_connections_cost_little() {
     for target in &served.targets {
         for i in 0..1000 {
             let mut socket = connect(target).await;
-            // Some say nothing; some begin, and say no more; some hang up on one side.
+            // Some send nothing; some start a message and stop; some close one side.
             let said = opening(target.protocol);
             match i % 4 {
                 0 => (),
@@ -130,12 +130,12 @@ async fn a_thousand_idle_connections_cost_little() {
         served.answers("with idle connections").await;
     }
     assert!(served.peak_mib() < MEMORY_MIB, "{} MiB", served.peak_mib());
-    // They do not keep it from ending either.
+    // They do not prevent it from ending either.
     served.end().await;
     drop(idle);
 }
 
-/// Real requests: messages, and for HTTP all of them.
+/// Real requests: messages, or for HTTP complete requests.
 fn golden(protocol: Protocol) -> Vec<Vec<u8>> {
     if protocol == Protocol::Http {
         let body = r#"{"data": [{"text": "a", "tensor": [[1, 2], [3, 4]]}], "execEndpoint": "/"}"#;
@@ -157,7 +157,7 @@ fn golden(protocol: Protocol) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).expect("readable")).collect()
 }
 
-/// Bytes that are wrong in a way of their own.
+/// Invalid bytes of various kinds.
 fn garbage(rng: &mut Pcg64Mcg, golden: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = match golden {
         [] => Vec::new(),
@@ -177,7 +177,7 @@ fn garbage(rng: &mut Pcg64Mcg, golden: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Says something to a port, hangs up on this side, and reads what there is to read.
+/// Sends bytes to a port, closes the sending side, and reads the response.
 async fn say(target: &Target, bytes: Vec<u8>) {
     let mut socket = connect(target).await;
     // A gateway may well hang up before it has read all of it.
@@ -187,7 +187,7 @@ async fn say(target: &Target, bytes: Vec<u8>) {
     while matches!(socket.read(&mut answer).await, Ok(n) if n > 0) {}
 }
 
-/// Posts garbage in calls that are as they should be.
+/// Posts garbage in otherwise valid calls.
 async fn call(target: &Target, messages: Vec<Vec<u8>>) {
     let socket = connect(target).await;
     let Ok((sender, connection)) = h2::client::handshake(socket).await else { return };
@@ -214,13 +214,13 @@ async fn call(target: &Target, messages: Vec<Vec<u8>>) {
     connection.abort();
 }
 
-/// A message of gRPC.
+/// A message with its gRPC prefix.
 fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
     [&[0], &length[..], message].concat().into()
 }
 
-/// A frame of a client of WebSocket, behind a mask of zeros.
+/// A WebSocket frame from a client, masked with zeros.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let length = u64::try_from(payload.len()).expect("it is short").to_be_bytes();
     [&[0x80 | opcode, 0x80 | 127], &length[..], &[0; 4], payload].concat()
@@ -245,7 +245,7 @@ async fn garbage_harms_nobody_else() {
                 let opening = opening(target.protocol);
                 let talk = async {
                     match (seed % 3, target.protocol) {
-                        // From the first byte on.
+                        // Invalid from the first byte.
                         (0, _) => say(&target, garbage).await,
                         (1, Protocol::Grpc) => {
                             let good = golden[0].clone();
@@ -255,7 +255,7 @@ async fn garbage_harms_nobody_else() {
                             let opcode = [1, 2, 2, 2, 8, 9][rng.random_range(0..6)];
                             say(&target, [opening, &frame(opcode, &garbage)].concat()).await;
                         }
-                        // Where the protocol has gone on well so far.
+                        // Invalid after a valid beginning.
                         _ => say(&target, [opening, &garbage].concat()).await,
                     }
                 };
@@ -272,14 +272,14 @@ async fn garbage_harms_nobody_else() {
     served.end().await;
 }
 
-/// Who asks and asks and never reads is not read from any more.
+/// If a client sends requests but never reads responses, its requests are no longer read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_reads_are_not_piled_up() {
-    /// What is sent at a time, and how often at most: 1 GiB in all.
+    /// Size of a message, and the most messages sent: 1 GiB in all.
     const MESSAGE: usize = 64 << 10;
     const MESSAGES: usize = 16 << 10;
     let served = Served::start().await;
-    // A Document of v1 whose text is long, by the numbers of its fields.
+    // A v1 Document with a long text, built from field numbers.
     let text = field(4, &vec![b'x'; MESSAGE]);
     let docs = field(1, &text);
     let message = field(4, &field(1, &docs));
@@ -333,8 +333,8 @@ async fn answers_that_nobody_reads_are_not_piled_up() {
                 }
             }),
         };
-        // It comes to a standstill: nothing was taken for a while, which can only be mistaken for
-        // it where nothing goes on for so long.
+        // It has stalled if nothing was accepted for a while. A busy machine could only mimic that by not running
+        // at all for so long.
         let mut before = usize::MAX;
         while before != sent.load(Ordering::Relaxed) && !sending.is_finished() {
             before = sent.load(Ordering::Relaxed);
@@ -348,7 +348,7 @@ async fn answers_that_nobody_reads_are_not_piled_up() {
     served.end().await;
 }
 
-/// A field of protobuf that has a length.
+/// A length-delimited protobuf field.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
     prost::encode_length_delimiter(content.len(), &mut bytes).expect("a vector grows");

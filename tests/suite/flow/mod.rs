@@ -1,4 +1,4 @@
-//! The embedded Flow, spoken to from outside.
+//! The embedded Flow, tested from outside.
 
 mod behaviour;
 mod browser;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flowbench::flow::{Flow, FlowConfig};
 use flowbench::wire::{DataRequest, Document, Family, Form, Header, Protocol, Route};
 
-/// The Executors of the Flow that the golden data came from.
+/// The Executors of the Flow that produced the golden data.
 const CHAIN: &str = "executors:
   - {name: echo}
   - {name: appender, uses: appender}
@@ -61,7 +61,7 @@ fn decode(family: Family, bytes: &Bytes) -> DataRequest {
     Form::Protobuf(family).decode(bytes.clone()).expect("a valid answer")
 }
 
-/// Sends a request to a Flow of v1 over gRPC, alone in its call.
+/// Sends a request to a v1 Flow over gRPC, in its own call.
 async fn ask(flow: &Flow, request: DataRequest) -> DataRequest {
     ask_as(Family::V1, flow, request).await
 }
@@ -76,7 +76,7 @@ async fn ask_as(family: Family, flow: &Flow, request: DataRequest) -> DataReques
     }
 }
 
-/// The names on a way: `echo` was there, `-echo` was passed by, `!echo` failed.
+/// The names on a request's path: `echo` processed it, `-echo` was skipped, `!echo` failed.
 fn way(answer: &DataRequest) -> Vec<String> {
     let stop = |route: &Route| {
         let mark = match (&route.status, &route.end_time) {

@@ -1,4 +1,4 @@
-//! The embedded Flow with schemas of its own: it echoes Documents, checks them and tells of them as a real one.
+//! The embedded Flow with custom schemas: it echoes Documents, checks them and describes them like a real one.
 
 use std::io::{Read as _, Write as _};
 use std::process::Command;
@@ -101,7 +101,7 @@ fn it_echoes_documents_with_the_defaults_of_what_is_not_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_is_refused_as_by_a_real_one() {
     let flow = super::start(&flow()).await;
-    // Where the family is given, nobody asks the Flow what would fit.
+    // If the family is given, the Flow is not asked for its schemas.
     let post = async |protocol, doc: &'static str| {
         let address = flow.target(protocol).expect("it speaks it").to_string();
         let posted = tokio::task::spawn_blocking(move || {
@@ -211,8 +211,8 @@ fn a_schema_that_cannot_be_read_is_told_at_its_place() {
         assert!(ran.ends(2).err.contains(words), "{}", ran.err);
         assert!(ran.err.contains(" --> suite.yaml:6:"), "{}", ran.err);
     };
-    check("{type: string}", "this is no JSON schema of a Document: it has no `properties`");
-    check("{$ref: '#/$defs/None'}", "this is no JSON schema of a Document");
+    check("{type: string}", "not a JSON schema of a Document: it has no `properties`");
+    check("{$ref: '#/$defs/None'}", "not a JSON schema of a Document");
     check("other", "expected `legacy`, `any` or a JSON schema");
     let place =
         Place::new("flows: {f: {embedded: {schema: {properties: {}}}}}\nscenarios: [{name: s}]\n");
@@ -238,7 +238,7 @@ scenarios:
 "
         ));
         place.run(&[]).ends(0);
-        // Without a schema, bytes in JSON are no more than text.
+        // Without a schema, bytes in JSON are just text.
         if schema == OWN {
             let text = std::fs::read_to_string(place.path("suite.yaml")).expect("it is there");
             let more = "      - response.docs[0].blob | length == 3
@@ -260,9 +260,9 @@ scenarios:
 "
     ));
     let ran = place.run(&[]);
-    assert!(ran.out.contains("wants a whole number of less than 2^53"), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("requires a whole number below 2^53"), "{} {}", ran.out, ran.err);
 }
 
-/// A schema with fields that v1 has, too.
+/// A schema that shares field names with v1.
 const OWN: &str = "{title: D, type: object, properties: {id: {type: string}, n: {type: integer}, \
                    blob: {type: string, format: binary}, data: {type: string, format: binary}}}";

@@ -1,4 +1,4 @@
-//! What a gateway serves beside requests with Documents: services, encryption, web pages.
+//! Other things that a gateway serves: services, encryption, web pages.
 
 use std::path::{Path, PathBuf};
 
@@ -53,7 +53,7 @@ async fn a_method_that_there_is_not_is_unimplemented() {
         // Those of v2.
         "/jina.JinaSingleDataRequestRPC/process_single_data",
         "/jina.JinaDiscoverEndpointsRPC/endpoint_discovery",
-        // What Executors serve, and no gateway.
+        // Services of Executors, not of gateways.
         "/jina.JinaDataRequestRPC/process_data",
     ] {
         let status = unary(&flow, path, Bytes::new()).await.status;
@@ -178,7 +178,7 @@ async fn a_streaming_endpoint_answers_one_document_with_many() {
     flow.stop().await;
 }
 
-/// Answers in the order of requests though later ones are done first.
+/// Responses are in the order of requests, even if later ones complete first.
 #[tokio::test(start_paused = true)]
 async fn results_come_in_the_order_that_was_asked_for() {
     for (metadata, expected) in [
@@ -202,7 +202,7 @@ async fn results_come_in_the_order_that_was_asked_for() {
     }
 }
 
-/// Sends a request of HTTP and reads until the other side closes.
+/// Sends an HTTP request and reads until the other side closes.
 async fn raw_http(flow: &Flow, request: &str) -> String {
     let mut socket = TcpStream::connect(address(flow, Protocol::Http)).await.expect("it listens");
     socket.write_all(request.replace('\n', "\r\n").as_bytes()).await.expect("it is read");
@@ -259,7 +259,7 @@ async fn who_comes_to_the_wrong_door_is_told_as_by_a_real_gateway() {
                    sec-websocket-version: 13\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\n";
     let answer = raw_http(&plain, upgrade).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-    // By this the Python client tells that Documents are not posted there.
+    // From this the Python client learns that Documents are not posted there.
     let openapi = "GET /openapi.json HTTP/1.1\r\nhost: flow\r\nconnection: close\r\n\r\n";
     assert!(say(&plain, Protocol::Http, openapi).await.contains("\"/default\""));
     assert!(!say(&plain, Protocol::WebSocket, openapi).await.contains("\"/default\""));
@@ -274,7 +274,7 @@ async fn a_connection_goes_on_after_a_request_that_was_not_for_this_gateway() {
         let mut socket = TcpStream::connect(address(&flow, protocol)).await.expect("it listens");
         let mut ask = async |request: &[&str]| {
             for part in request {
-                // The head and the body in segments of their own, as many clients send them.
+                // Head and body in separate segments, as many clients send them.
                 socket.write_all(part.as_bytes()).await.expect("it is read");
                 socket.flush().await.expect("it is read");
                 tokio::task::yield_now().await;
@@ -312,7 +312,7 @@ async fn pages_of_other_websites_may_call_where_they_are_allowed_to() {
     closed.stop().await;
 }
 
-/// PEM files in a folder that is removed in the end.
+/// PEM files in a temporary folder.
 struct Certificates {
     folder: tempfile::TempDir,
 }

@@ -1,11 +1,11 @@
-//! The way of requests through the graph of Executors.
+//! The path of requests through the graph of Executors.
 
 use flowbench::wire::{DataRequest, Document, Family, NdArray, Tensor};
 use serde_json::json;
 
 use super::{ask, ask_as, request, start, texts, texts_of, way};
 
-/// Who was there, by the texts that `foo` and `bar` append.
+/// The Executors that processed a request, by the texts that `foo` and `bar` append.
 fn visitors(answer: &DataRequest) -> Vec<&str> {
     let texts = texts_of(answer.docs()).into_iter();
     texts.filter_map(|text| text.split_once(" was here").map(|(name, _)| name)).collect()
@@ -25,10 +25,10 @@ async fn branches_are_joined_where_they_meet() {
             "
         ))
         .await;
-        // The first request of a gateway of v1 differs, see below.
+        // The first request to a v1 gateway differs, see below.
         ask_as(family, &flow, request("/", Vec::new())).await;
         let answer = ask_as(family, &flow, request("/", texts(&["x"]))).await;
-        // As a real gateway tells it: along the first way to its end, then the next.
+        // In the order of a real gateway: the first path to its end, then the next.
         assert_eq!(way(&answer), ["gateway", "first", "left", "last", "right"]);
         let mut visitors = visitors(&answer);
         visitors.sort_unstable();
@@ -127,7 +127,7 @@ async fn executors_take_part_where_they_bind_the_endpoint() {
         .await;
         let first = ask_as(family, &flow, request("/nosuch", texts(&["x"]))).await;
         match family {
-            // It has not asked its Executors for their endpoints yet, and tries them all.
+            // It has not asked its Executors for their endpoints yet, so it tries them all.
             Family::V1 => assert_eq!(way(&first), ["gateway", "all", "named", "two"]),
             Family::V2 => assert_eq!(way(&first), ["gateway", "all", "-named", "-two"]),
         }
@@ -193,7 +193,7 @@ async fn parameters_come_back_as_the_last_executor_read_them_where_that_was_skip
     let flow = start("executors: [{name: a}, {name: b}, {name: c}]").await;
     let parameters = json!({"x": 1.0, "a__k": 2.0, "c__k": 3.0, "b": {"y": 4.0}});
     for (target, left) in [
-        // Whoever worked last puts them back.
+        // The last Executor to work puts them back.
         ("c", parameters.clone()),
         (".*", parameters.clone()),
         ("a", json!({"x": 1.0, "b": {"y": 4.0}, "y": 4.0, })),

@@ -1,6 +1,6 @@
-//! Our values, told in the words of the sidecars' `expect` (see `tests/golden/README.md`).
+//! Our values in the format of the sidecars' `expect` (see `tests/golden/README.md`).
 //!
-//! It is written from that description alone and shares no code with the crate's own encoders.
+//! Written only from that description; it shares no code with the crate's own encoders.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use flowbench::wire::{
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-/// The fields of v2's default schema, which are written even when they are unset.
+/// The fields of v2's default schema, which are written even if they are unset.
 const LEGACY: [&str; 10] =
     ["id", "text", "url", "blob", "tensor", "embedding", "tags", "chunks", "matches", "scores"];
 
@@ -42,7 +42,7 @@ pub(super) fn document(family: Family, doc: &Document) -> Value {
     }
 }
 
-/// A sidecar's message without what ours cannot tell from unset: parameters, header and routes
+/// A sidecar's message without parts that we do not distinguish from unset: parameters, header and routes
 /// without content, and in v2 the empty nodes of the default schema.
 pub(super) fn without_unset(mut expected: Value) -> Value {
     without_empty_nodes(&mut expected);

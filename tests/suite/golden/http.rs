@@ -1,4 +1,4 @@
-//! Bodies of HTTP and of GraphQL.
+//! HTTP and GraphQL bodies.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::{FAMILIES, cases, file, list};
 
 const ID: RequestId = RequestId { sender: 0, number: 0 };
 
-/// The requests of `POST`s that were answered with 200: real gateways read them, so do we. `false`
-/// for other exchanges.
+/// Checks a `POST` that was answered with 200: real gateways accepted the request, so we must. `false` for
+/// other exchanges.
 fn is_post_answered_with(exchange: &Value, status: u16) -> bool {
     exchange["request"]["method"] == "POST" && exchange["response"]["status"] == status
 }
@@ -22,7 +22,7 @@ fn body(part: &Value) -> Bytes {
     part["body"].to_string().into()
 }
 
-/// What is written as a request, parsed, with the request id it once had.
+/// The request as we write it, parsed, with its original request id.
 fn written_request(form: Form, message: &DataRequest) -> Value {
     let ours = form.encode_request(message).expect("it was sent before").with_id(ID);
     let mut ours: Value = serde_json::from_slice(&ours).expect("JSON");
@@ -40,7 +40,7 @@ fn every_body_of_an_answered_post_is_read_and_written() {
             for exchange in exchanges.filter(|exchange| is_post_answered_with(exchange, 200)) {
                 let (request, response) = (&exchange["request"], &exchange["response"]);
                 let sent = form.decode(body(request)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-                // Python's client writes what we write, but for the order of keys.
+                // Python's client writes the same, except for the order of keys.
                 if name.contains("/raw_") {
                     by_others += 1;
                 } else {
@@ -68,7 +68,7 @@ fn every_body_of_an_answered_post_is_read_and_written() {
     }
 }
 
-/// A refused request is an error of ours, or one that only a gateway with Executors can know of.
+/// A rejected request is an error for us too, or one that only a gateway with Executors can detect.
 #[test]
 fn requests_that_gateways_refuse_are_refused_or_known() {
     for (family, folder) in FAMILIES {
@@ -96,7 +96,7 @@ fn requests_that_gateways_refuse_are_refused_or_known() {
                     "raw_post_not_json",
                     "raw_post_single_object",
                 ],
-                // An Executor is down, a bad pattern, an array without axes.
+                // An Executor is down, an invalid pattern, an array without axes.
                 &[
                     "down_crud_search",
                     "down_post",
@@ -113,7 +113,7 @@ fn requests_that_gateways_refuse_are_refused_or_known() {
                     "raw_post_no_body",
                     "raw_post_not_json",
                 ],
-                // An Executor fails or is down, no such path, or a key is missing.
+                // An Executor fails or is down, an unknown path, or a missing key.
                 &[
                     "batched_one_fails",
                     "batched_one_fails",
@@ -135,7 +135,7 @@ fn requests_that_gateways_refuse_are_refused_or_known() {
     }
 }
 
-/// The gateway sends the request back, with a status.
+/// The gateway returns the request, with a status.
 #[test]
 fn the_body_of_a_503_holds_the_status() {
     for case in ["down_post", "timeout_post"] {
@@ -150,17 +150,17 @@ fn the_body_of_a_503_holds_the_status() {
     }
 }
 
-/// What lists keep of an array: its values, with the digits of 32 bits.
+/// Reduces an array to what lists preserve: its values, with 32-bit precision.
 fn as_listed(array: &mut Option<NdArray>) {
     if let Some(NdArray::Dense(tensor)) = array {
         let nested = tensor.to_nested().expect("a dense array of real numbers");
         let listed = Tensor::from_nested(&nested).expect("it was just written");
-        // v2 writes no more digits than 32 bits need, so that is what there is to compare.
+        // v2 writes no more digits than 32 bits need, so only those can be compared.
         *tensor = listed.cast(&ScalarKind::F32.into()).expect("real numbers");
     }
 }
 
-/// The same `post` over both protocols brought the same Documents.
+/// The same `post` over both protocols returned the same Documents.
 #[test]
 fn http_and_grpc_hold_the_same_documents() {
     for (family, folder) in FAMILIES {
@@ -220,12 +220,12 @@ fn every_document_of_graphql_is_read_and_written() {
             without += usize::from(found.is_empty());
             for expected in found {
                 let mut read = graphql::to_document(expected).expect("a Document");
-                // The gateway's `true` was a 1 in the request, where both are the same.
+                // The gateway's `true` was a 1 in the request, where the two are equal.
                 let written = graphql::from_document(&read).expect("it was sent before");
                 check_selection(&name, &written, expected);
                 docs += 1;
 
-                // Tags go in as text.
+                // Tags are sent as text.
                 if !read.tags.is_empty() {
                     let text = json!({"tags": Value::from(read.tags.clone()).to_string()});
                     read = graphql::to_document(&text).expect("a Document");
@@ -242,7 +242,7 @@ fn every_document_of_graphql_is_read_and_written() {
     assert_eq!((docs, without), (19, 13));
 }
 
-/// All that was selected is there.
+/// Checks that everything selected is there.
 fn check_selection(name: &str, found: &Value, selected: &Value) {
     match (found, selected) {
         (Value::Object(found), Value::Object(selected)) => {

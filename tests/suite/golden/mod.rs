@@ -1,8 +1,8 @@
-//! Bytes that real clients and gateways of both families have sent, each beside what a decoder must
-//! find in it: `tests/golden/README.md` tells where they come from.
+//! Bytes that real clients and gateways of both families have sent, each with what a decoder must find in it:
+//! `tests/golden/README.md` describes their origin.
 //!
-//! Every test counts what it has checked against what the folder holds, so that nothing is passed
-//! over in silence.
+//! Every test compares the number of cases it checked with the number in the folder, so that none is silently
+//! skipped.
 
 mod expect;
 mod http;
@@ -48,7 +48,7 @@ pub(crate) fn cases(folder: &str) -> Vec<(String, Value)> {
     files(folder).into_iter().filter(is_json).map(read).collect()
 }
 
-/// The items of a list in a sidecar; none where there is no such list.
+/// The items of a list in a sidecar; empty if there is no such list.
 pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,4 +1,4 @@
-//! Messages of gRPC, and WebSocket's frames.
+//! gRPC messages and WebSocket frames.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{FAMILIES, cases, expect, file, files, list};
 
-/// A `DataRequestProto` decodes to what is expected, whole and by its head, and what we write of it
-/// decodes to the same again.
+/// Checks that a `DataRequestProto` decodes to what is expected, both whole and head only, and that our
+/// encoding of it decodes to the same.
 fn check(name: &str, family: Family, bytes: &Bytes, expected: &Value) {
     let form = Form::Protobuf(family);
     let message = form.decode(bytes.clone()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
@@ -37,9 +37,9 @@ fn check(name: &str, family: Family, bytes: &Bytes, expected: &Value) {
     assert_eq!(request.head().len() + RequestId::LEN + request.tail().len(), request.len());
 }
 
-/// What `encode_request` and `encode_response` write has the very length of what Python wrote:
-/// no field more, none less. Not so for messages of plain clients, which write no parameters, and
-/// for other schemas' empty nodes, which prost writes shorter.
+/// The output of `encode_request` and `encode_response` has exactly the length of Python's, so it has the same
+/// fields. Exceptions are messages of plain clients, which write no parameters, and empty nodes of other
+/// schemas, which prost writes shorter.
 fn check_length(name: &str, family: Family, bytes: &Bytes, is_request: bool) {
     let form = Form::Protobuf(family);
     let message = form.decode(bytes.clone()).expect("checked before");
@@ -126,7 +126,7 @@ fn every_grpc_message_decodes_to_what_is_expected() {
     }
 }
 
-/// Frames by what they hold, as counted when the data was taken.
+/// Frame counts by content, as recorded with the data.
 #[derive(Debug, Default, PartialEq)]
 struct Frames {
     messages: usize,
@@ -180,7 +180,7 @@ fn check_frame(name: &str, family: Family, frame: &Value, frames: &mut Frames) {
                     );
                     frames.end_of_requests += 1;
                 }
-                // Frames of nothing are messages to protobuf; the others are there to be refused.
+                // Empty frames are valid protobuf messages; the others must be rejected.
                 None => {
                     let decoded = Form::Protobuf(family).decode(payload.clone());
                     assert_eq!(decoded.is_ok(), payload.is_empty(), "{name}: {payload:?}");
@@ -189,7 +189,7 @@ fn check_frame(name: &str, family: Family, frame: &Value, frames: &mut Frames) {
             }
         }
         Some("text") => match frame.get("json") {
-            // The answer of `/dry_run`: all is well.
+            // The response of `/dry_run`: success.
             Some(json) if frame["from"] == "server" && *json == json!({}) => {
                 frames.json_status += 1;
             }

@@ -21,7 +21,7 @@ fn every_saved_file_holds_its_documents() {
                 .unwrap_or_else(|error| panic!("{folder}/{name}: {error:?}"));
             let docs: Value = docs.iter().map(|doc| expect::document(family, doc)).collect();
             let mut expected = expected.clone();
-            // Lists say nothing of 32 bits, and v1's JSON calls a 1 `true`.
+            // Lists do not preserve 32-bit precision, and v1's JSON turns a 1 into `true`.
             if ["docs.json", "docs.json-array"].contains(&name.as_str()) {
                 expect_lists(family, &mut expected);
             }

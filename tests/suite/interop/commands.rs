@@ -1,4 +1,4 @@
-//! The binary against real Flows.
+//! The program against real Flows.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::python::Release;
 use super::{PROTOCOLS, tls};
 use crate::shell::flowbench;
 
-/// How the program ended and what it wrote.
+/// The program's exit code and output.
 #[derive(Debug, PartialEq)]
 pub(super) struct Ran {
     pub(super) code: Option<i32>,
@@ -58,7 +58,7 @@ fn what_post_prints_can_be_posted_again() {
         let Some(flow) = Setup::new(release, &PROTOCOLS).shared() else { return };
         let doc = r#"{"id":"d","text":"ä","embedding":[1.5,-2.0],"tags":{"price":2.5},"chunks":[{"id":"c","text":"part"}]}"#;
         let mut docs = doc.to_owned();
-        // Around through all the protocols, and an Executor that adds a Document each time.
+        // In a cycle through all protocols, with an Executor that adds a Document each time.
         for protocol in PROTOCOLS {
             let address = flow.target(protocol).to_string();
             let ran = run(&["post", &address, "/append", "--jsonl", "-"], &docs);
@@ -132,7 +132,7 @@ fn a_suite_runs_against_a_real_flow() {
     }
 }
 
-/// HTTP gateways of v2 lose what is beyond 100 Documents of a request, and say nothing.
+/// HTTP gateways of v2 silently lose Documents beyond 100 per request.
 #[test]
 fn documents_that_a_gateway_loses_fail_the_run() {
     let Some(flow) = Setup::new(Release::V2, &PROTOCOLS).shared() else { return };

@@ -1,4 +1,4 @@
-//! What we write, docarray reads to equal values, and what it then writes, we read.
+//! docarray reads what we write as equal values, and we read what it then writes.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -109,8 +109,8 @@ fn docarray_of_v2_reads_the_fields_of_a_schema_of_the_users_own() {
     assert!(again[0].extra["inner"].content.is_some());
 }
 
-/// Both ways: docarray tells of these Documents what we know of them, and what it writes of them
-/// we read as the same Documents.
+/// Both directions: docarray describes these Documents as we do, and we read what it writes as the same
+/// Documents.
 #[track_caller]
 fn check(release: Release, family: Family, docs: &[Document]) {
     let Some((told, again)) = docarray(release, family, docs, &[]) else { return };
@@ -121,7 +121,7 @@ fn check(release: Release, family: Family, docs: &[Document]) {
     assert_eq!(again.len(), docs.len());
 }
 
-/// What docarray says of our Documents, and how we read what it writes of them.
+/// docarray's description of our Documents, and our reading of what it writes.
 fn docarray(
     release: Release,
     family: Family,
@@ -136,7 +136,7 @@ fn docarray(
         .spawn()
         .expect("the environment's interpreter starts");
     let bytes = family.encode_docs(docs).expect("they can be encoded");
-    // It reads all before it writes; the pipe is closed by dropping it.
+    // It reads everything before it writes; dropping the pipe closes it.
     child.stdin.take().expect("it is piped").write_all(&bytes).expect("it reads");
     let output = child.wait_with_output().expect("it can be waited for");
     assert!(output.status.success(), "decode.py failed");
@@ -146,7 +146,7 @@ fn docarray(
     Some((told["docs"].clone(), again))
 }
 
-/// What docarray should say of a Document.
+/// The description of a Document that docarray should give.
 fn expected(family: Family, doc: &Document) -> Value {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Value| {

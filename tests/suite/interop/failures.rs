@@ -1,4 +1,4 @@
-//! What goes wrong between us and a real Flow, and what we say of it.
+//! Failures between us and a real Flow, and our error messages.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::proxy::Proxy;
 use super::python::Release;
 use super::{PROTOCOLS, client, config, runtime, tls};
 
-/// An error, and something that it must say.
+/// An error, and texts that its message must contain.
 #[derive(Debug)]
 struct Said {
     kind: &'static str,
@@ -25,7 +25,7 @@ const fn said(kind: &'static str, words: &'static [&'static str]) -> Said {
     Said { kind, words }
 }
 
-/// Posts one Document, and has the first failure.
+/// Posts one Document, and returns the first failure.
 async fn failure(client: &Client, doc: &str) -> Option<CallError> {
     match client.post("/").inputs(Document::from_text(doc)).send().await {
         Ok(mut results) => results.failures.pop(),
@@ -34,7 +34,7 @@ async fn failure(client: &Client, doc: &str) -> Option<CallError> {
     }
 }
 
-/// Sends one request, which fails, and has the timing of that.
+/// Sends one request, which fails, and returns its timing.
 async fn timing_of_failure(client: &Client) -> Timing {
     let session = client.open().await.expect("the gateway answers");
     let request = DataRequest {
@@ -120,7 +120,7 @@ fn an_executor_takes_too_long_and_dies(release: Release) {
         let protocol = client.config().target.protocol;
         let found = runtime.block_on(failure(client, "a"));
         check(&format!("down over {protocol:?}"), found, Some(expected));
-        // And so it is again and again; v2's HTTP does not say that it might be otherwise later.
+        // This repeats every time; v2's HTTP does not say that a later attempt might succeed.
         let mut config = client.config().clone();
         config.retry = Retry {
             max_attempts: 3,
@@ -147,7 +147,8 @@ fn the_gateway_dies_while_it_works() {
         let found = runtime().block_on(async {
             check("before it", failure(&client, "a").await, None);
             let request = tokio::spawn(async move { failure(&client, "sleep:30000").await });
-            // It is under way then, or will not get through: both are to be told as lost or refused.
+            // By then it is either under way or cannot be sent: either way it must be reported as lost or
+            // refused.
             tokio::time::sleep(Duration::from_millis(300)).await;
             drop(flow);
             request.await.expect("no panic")
@@ -188,7 +189,7 @@ fn a_target_that_is_no_regular_expression_is_the_gateways_to_refuse() {
                 let expected = match protocol {
                     Protocol::Grpc => said("gateway", &["UNKNOWN", "unterminated subpattern"]),
                     Protocol::Http => said("gateway", &["HTTP 500", "Internal Server Error"]),
-                    // It drops the connection without a word.
+                    // It silently drops the connection.
                     Protocol::WebSocket => said("lost", &[]),
                 };
                 check(&format!("{protocol:?}"), found, Some(&expected));
@@ -313,7 +314,7 @@ fn a_server_wants_to_know_who_we_are() {
 #[test]
 fn nobody_is_there() {
     runtime().block_on(async {
-        // The port of a listener that is gone: nobody else was given it in the meantime.
+        // The port of a closed listener, which no one else has been given in the meantime.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let port = listener.local_addr().expect("it is bound").port();
         drop(listener);
@@ -375,7 +376,7 @@ fn requests_of_the_other_family_are_not_understood() {
     let Some(flow) = Setup::new(Release::V2, &PROTOCOLS).shared() else { return };
     let mut config = config(&flow, Protocol::Grpc);
     config.family = FamilyChoice::Is(Family::V1);
-    // One of text alone has no field whose number means something else to v2.
+    // A Document with only text has no field whose number has another meaning in v2.
     let doc = Document { id: "d".into(), ..Document::from_text("a") };
     let sent = runtime().block_on(Client::new(config).post("/").inputs(doc).send());
     let found = match sent {

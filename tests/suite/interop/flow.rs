@@ -1,4 +1,4 @@
-//! Real Flows: started with `tests/interop/serve.py`, shared between tests, gone with this process.
+//! Real Flows: started with `tests/interop/serve.py`, shared between tests, and ended with this process.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
@@ -14,30 +14,30 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::python::{Release, files};
 use super::tls;
 
-/// Which Flow is wanted. Tests that want the same one share it.
+/// The configuration of a Flow. Tests with the same one share the Flow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Setup {
     pub(super) release: Release,
     pub(super) protocols: Vec<Protocol>,
     pub(super) tls: bool,
-    /// Further arguments of `flow_server.py`.
+    /// Additional arguments of `flow_server.py`.
     pub(super) arguments: Vec<&'static str>,
 }
 
-/// A Flow that is up.
+/// A running Flow.
 pub(super) struct RealFlow {
     child: Child,
-    // Its end, when this process is gone however that came about, ends the Flow's processes.
+    // When this closes, which happens however this process ends, the Flow's processes end.
     commands: Option<ChildStdin>,
     lines: Mutex<Receiver<String>>,
-    /// What `READY` told: `jina`, `docarray`, `family`, `ports` …
+    /// The content of `READY`: `jina`, `docarray`, `family`, `ports` …
     pub(super) info: serde_json::Value,
     tls: bool,
 }
 
 impl Setup {
-    /// A Flow of this release over these protocols, plain, with the default Executors: echo,
-    /// appender, sleeper, failer, summer.
+    /// A Flow of this release with these protocols, without TLS, with the default Executors: echo, appender,
+    /// sleeper, failer, summer.
     pub(super) fn new(release: Release, protocols: &[Protocol]) -> Setup {
         Setup { release, protocols: protocols.to_vec(), tls: false, arguments: Vec::new() }
     }
@@ -48,14 +48,13 @@ impl Setup {
         self
     }
 
-    /// The same Flow with further arguments.
+    /// The same Flow with additional arguments.
     pub(super) fn with(mut self, arguments: &[&'static str]) -> Setup {
         self.arguments.extend(arguments);
         self
     }
 
-    /// A Flow that all tests share: what a test does must not be felt by another. `None` where
-    /// this release cannot be had.
+    /// A Flow shared by all tests: no test may affect another. `None` if this release is not available.
     pub(super) fn shared(self) -> Option<Arc<RealFlow>> {
         type Slot = Arc<OnceLock<Option<Arc<RealFlow>>>>;
         static FLOWS: LazyLock<Mutex<HashMap<Setup, Slot>>> = LazyLock::new(Mutex::default);
@@ -64,7 +63,7 @@ impl Setup {
         slot.get_or_init(|| self.start().map(Arc::new)).clone()
     }
 
-    /// A Flow for one test alone, stopped when it is dropped.
+    /// A Flow for a single test, stopped when it is dropped.
     pub(super) fn start(&self) -> Option<RealFlow> {
         // A port that was free when it was chosen may be taken by the time it is used.
         const ATTEMPTS: usize = 3;
@@ -79,7 +78,7 @@ impl Setup {
         panic!("{self:?} did not start in {ATTEMPTS} attempts, it said:\n{}", told.join("\n"));
     }
 
-    /// One attempt; a failure holds the last lines it said.
+    /// One attempt; on failure returns the last lines of output.
     fn try_start(&self) -> Result<RealFlow, Vec<String>> {
         const LIMIT: Duration = Duration::from_secs(120);
         let names: Vec<_> = self.protocols.iter().map(|p| name(*p)).collect();
@@ -102,7 +101,7 @@ impl Setup {
         let mut child = command.spawn().expect("the environment's interpreter starts");
         drop(command); // and our ends of the pipe with it, so that reading ends with the Flow
         let commands = child.stdin.take();
-        // Bounded: when nobody asks for lines any more the thread drops them.
+        // Bounded: if no one reads lines any more, the thread drops them.
         let (sender, lines) = sync_channel(1000);
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -123,12 +122,12 @@ impl Setup {
 }
 
 impl RealFlow {
-    /// The family it speaks.
+    /// The family of the Flow.
     pub(super) fn family(&self) -> Family {
         if self.info["family"] == "v2" { Family::V2 } else { Family::V1 }
     }
 
-    /// Where it answers over this protocol.
+    /// The Flow's address for this protocol.
     pub(super) fn target(&self, protocol: Protocol) -> Target {
         let port = self.info["ports"][name(protocol)].as_u64().expect("it serves this protocol");
         Target {
@@ -150,7 +149,7 @@ impl RealFlow {
         }
     }
 
-    /// What follows `prefix` in the first line that begins with it, or the last lines it said.
+    /// The rest of the first line that begins with `prefix`, or the last lines of output.
     fn wait_for(&self, prefix: &str, limit: Duration) -> Result<String, Vec<String>> {
         const LAST: usize = 60;
         let deadline = Instant::now() + limit;
@@ -176,14 +175,14 @@ impl RealFlow {
 
 impl Drop for RealFlow {
     fn drop(&mut self) {
-        // The whole group: gateway and Executors are processes of their own. It is still there as
-        // long as its leader is not waited for, so the number cannot mean another group.
+        // Kills the whole group: gateway and Executors are separate processes. The group id cannot have been
+        // reused, because its leader has not been waited for.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// As `flow_server.py` calls it.
+/// The name in `flow_server.py`.
 fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Grpc => "grpc",

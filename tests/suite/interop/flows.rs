@@ -1,5 +1,5 @@
-//! Flow files of different kinds, as people have them: `flowbench init` writes a suite for each, a few lines of
-//! it are changed, and it starts and measures the real Flow.
+//! Typical Flow files of different kinds: `flowbench init` writes a suite for each, a few lines of it are
+//! changed, and it starts and measures the real Flow.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::run::Ran;
 
 const FLOWBENCH: &str = env!("CARGO_BIN_EXE_flowbench");
 
-/// Lines of a suite that may be changed before it runs.
+/// The most lines of a suite that may be changed before it runs.
 const LINES_MAX: usize = 5;
 
-/// The variables that the Flow files take ports from.
+/// The variables that the Flow files use for ports.
 const PORTS: [&str; 7] = [
     "PORT",
     "GRPC_PORT",
@@ -26,8 +26,8 @@ const PORTS: [&str; 7] = [
     "LOGGER_METRICS",
 ];
 
-/// Makes a suite for the Flow files of a folder, changes lines in it, runs it, and gives its scenarios from the
-/// report by name. `None` where Jina cannot be had.
+/// Creates a suite for the Flow files in a folder, changes lines in it, runs it, and returns the scenarios of
+/// the report by name. `None` if Jina is not available.
 #[track_caller]
 fn measured(
     folder: &str,
@@ -37,7 +37,7 @@ fn measured(
     let python = Release::V2.python()?;
     let place = tempfile::tempdir().expect("a folder");
     copy(&files().join("flows").join(folder), place.path());
-    // All at once, so that they differ.
+    // Bound at the same time, so that they differ.
     let held = PORTS.map(|_| TcpListener::bind("127.0.0.1:0").expect("there is a free port"));
     let ports = held.each_ref().map(|port| port.local_addr().expect("it has one").port());
     drop(held);

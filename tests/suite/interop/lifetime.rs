@@ -1,4 +1,4 @@
-//! The Flows of these tests come and go as they should.
+//! The Flows of these tests start and end as they should.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ fn a_flow_starts_loses_an_executor_and_is_gone_with_all_its_processes() {
 
     let group = flow.info["pid"].as_u64().expect("it leads its group");
     drop(flow);
-    // They are told to die, and die when the kernel next runs them.
+    // They have been killed, but only end when the kernel next schedules them.
     let deadline = Instant::now() + Duration::from_secs(20);
     while alive(group) > 0 {
         assert!(Instant::now() < deadline, "{} processes of group {group} live on", alive(group));
@@ -35,7 +35,7 @@ fn a_flow_starts_loses_an_executor_and_is_gone_with_all_its_processes() {
     }
 }
 
-/// How many processes of a group are more than an entry that waits to be reaped.
+/// The number of processes in a group, without zombies.
 fn alive(group: u64) -> usize {
     let entries = std::fs::read_dir("/proc").expect("this is Linux").flatten();
     let in_group = entries.filter(|entry| {

@@ -1,4 +1,4 @@
-//! The manner of a post: order, how far ahead, again after a failure.
+//! Options of a post: order, prefetch, retries.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -111,7 +111,7 @@ fn inputs_are_taken_no_further_ahead_than_prefetch_allows() {
                     answered += SIZE;
                 }
                 assert_eq!(answered, 1000);
-                // In flight, and one more request that is being cut.
+                // Those in flight, and one more request that is being prepared.
                 let bound = (PREFETCH + 1) * SIZE;
                 assert!(ahead <= bound, "{ahead} Documents, {release:?} over {protocol:?}");
             }
@@ -182,7 +182,7 @@ fn several_connections_share_the_requests() {
                 let results = post.results_in_order(true).send().await.expect("it succeeds");
                 let expected: Vec<_> = (0..50).map(|n| n.to_string()).collect();
                 assert_eq!(results.texts(), expected);
-                // And perhaps one that asked for the family.
+                // Possibly including one that asked for the family.
                 assert!((3..=4).contains(&proxy.accepted()), "{}", proxy.accepted());
             }
         });

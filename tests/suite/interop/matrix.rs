@@ -1,5 +1,5 @@
-//! What is posted and what must come of it, the same over every protocol, in both families, plain
-//! and behind TLS: one table and one check.
+//! A table of posts with expected results and one check, the same over every protocol, in both families, with
+//! and without TLS.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::flow::{RealFlow, Setup};
 use super::python::Release;
 use super::{PROTOCOLS, client, runtime};
 
-/// One post. What is left to the default is Jina's default.
+/// One post. Defaults are Jina's.
 #[derive(Default)]
 struct Case {
     name: &'static str,
@@ -21,12 +21,12 @@ struct Case {
     inputs: Inputs,
     parameters: Value,
     target_executor: &'static str,
-    /// 0: left out.
+    /// 0 means the default.
     request_size: usize,
     compression: Compression,
-    /// One a request, in order.
+    /// One per request, in order.
     responses: Vec<Expected>,
-    /// Jina 3.6.5 knows this too.
+    /// Whether Jina 3.6.5 does not support it.
     since_3_12: bool,
 }
 
@@ -35,11 +35,11 @@ enum Inputs {
     /// No inputs at all.
     #[default]
     None,
-    /// A list of Documents with these texts, which may be empty.
+    /// Documents with these texts; the list may be empty.
     Texts(Vec<String>),
 }
 
-/// One response, as a gateway tells of it that tells everything.
+/// One response, as reported by a gateway that reports everything.
 #[derive(Clone, Default)]
 struct Expected {
     texts: Vec<String>,
@@ -47,7 +47,7 @@ struct Expected {
     sum: Value,
     /// Description, class and arguments of the exception that `failer` raised.
     exception: Option<(&'static str, &'static str, &'static [&'static str])>,
-    /// Executors that had the request pass by them, because of `target_executor`.
+    /// Executors that were skipped because of `target_executor`.
     skipped: &'static [&'static str],
 }
 
@@ -328,7 +328,7 @@ fn v1_of_3_6_5_over_websocket() {
     check(Setup::new(Release::V1Old, &[Protocol::WebSocket]));
 }
 
-/// Posts every case over every protocol of the Flow, some of them at the same time.
+/// Posts every case over every protocol of the Flow, several at the same time.
 fn check(setup: Setup) {
     const AT_ONCE: usize = 6;
     let Some(flow) = setup.clone().shared() else { return };
@@ -341,7 +341,7 @@ fn check(setup: Setup) {
                 check_one(setup.clone(), flow.clone(), client.clone(), cases.clone(), n)
             })
         });
-        // Each on a task of its own, so that they keep both processors busy.
+        // Each in its own task, so that they keep both processors busy.
         let ended = stream::iter(posts.map(tokio::spawn)).buffer_unordered(AT_ONCE);
         ended
             .filter_map(async |ended| ended.unwrap_or_else(|panic| Err(panic.to_string())).err())
@@ -388,10 +388,10 @@ async fn check_one(
 }
 
 impl Expected {
-    /// This response as this Flow should tell of it over this protocol.
+    /// This response as the Flow should report it over this protocol.
     fn told(&self, case: &Case, setup: &Setup, protocol: Protocol, family: Family) -> Value {
-        // HTTP of v2 has neither endpoint nor routes, and of an exception the `repr` alone. The
-        // client makes an error response of that, with the endpoint that it sent.
+        // HTTP of v2 has neither endpoint nor routes, and only the `repr` of an exception. The client turns
+        // that into an error response, with the endpoint that it sent.
         let terse = protocol == Protocol::Http && family == Family::V2;
         let failed = self.exception.is_some();
         let visited = CHAIN.iter().take_while(|name| !failed || **name != "summer");
@@ -425,7 +425,7 @@ impl Expected {
         if !self.sum.is_null() {
             parameters["__results__"] = json!({"summer/rep-0": self.sum});
         }
-        // Releases after 3.6.5 blank it.
+        // Releases after 3.6.5 clear it.
         let target = match setup.release {
             Release::V1Old if !case.target_executor.is_empty() => case.target_executor,
             _ => "",
@@ -441,7 +441,7 @@ impl Expected {
     }
 }
 
-/// A response as [`Expected::told`] puts it.
+/// A response in the form of [`Expected::told`].
 fn told(case: &Case, response: Response) -> Value {
     let failure = response.failure().map(|failure| match failure {
         CallError::Executor { description, executor, exception } => json!({
@@ -464,7 +464,7 @@ fn told(case: &Case, response: Response) -> Value {
     };
     let mut parameters = Value::Object(data.parameters.clone());
     doubles(&mut parameters);
-    // Empty parameters are sent as empty results, and come back so over protobuf.
+    // Empty parameters are sent as empty results, and are returned as such over protobuf.
     if data.results().is_some_and(Map::is_empty) && case.parameters.is_null() {
         parameters = Value::Null;
     }
@@ -488,7 +488,7 @@ fn doubles(value: &mut Value) {
     }
 }
 
-/// For people: without the middle of what is very long.
+/// For display: without the middle of long values.
 fn shortened(value: &Value) -> String {
     let text = value.to_string();
     if text.len() < 4000 {

@@ -1,8 +1,8 @@
-//! Our client against real Jina Flows, of three releases, started here.
+//! Our client against real Jina Flows of three releases, started here.
 //!
-//! The first run makes a virtual environment for each release below `target/jina/` from the pins in
-//! `tests/interop/`. Where Python 3.11 or the packages cannot be had, these tests say `skipped: …`
-//! and pass, unless `FLOWBENCH_REQUIRE_JINA=1` is set; nothing else skips.
+//! The first run creates a virtual environment for each release below `target/jina/` from the pins in
+//! `tests/interop/`. If Python 3.11 or the packages are not available, these tests print `skipped: …` and pass,
+//! unless `FLOWBENCH_REQUIRE_JINA=1` is set; nothing else skips.
 
 mod commands;
 mod decode;
@@ -29,7 +29,7 @@ use flowbench::wire::Protocol;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Grpc, Protocol::Http, Protocol::WebSocket];
 
-/// A client of this Flow that trusts our authority.
+/// A client of this Flow that trusts our CA.
 fn client(flow: &flow::RealFlow, protocol: Protocol) -> Client {
     Client::new(config(flow, protocol))
 }

@@ -1,7 +1,7 @@
-//! Jina's own client makes the same calls of a real Flow and of `flowbench serve`, and must not be
-//! able to tell one from the other: return values, callbacks and exceptions are compared one by one.
+//! Jina's own client makes the same calls to a real Flow and to `flowbench serve`, and must not be able to
+//! distinguish them: return values, callbacks and exceptions are compared one by one.
 //!
-//! What it calls stands in `tests/interop/outcomes.py`.
+//! The calls are in `tests/interop/outcomes.py`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -27,7 +27,7 @@ executors:
   - {name: summer, uses: summer}
 ";
 
-/// `flowbench serve` as a process of its own.
+/// `flowbench serve` as a separate process.
 struct Served {
     child: Child,
     targets: Vec<Target>,
@@ -35,7 +35,7 @@ struct Served {
 }
 
 impl Served {
-    /// A Flow of the family, for as many protocols, with this configuration.
+    /// Starts a Flow of the family, with these protocols and this configuration.
     fn start(release: Release, protocols: &[Protocol], config: &str, arguments: &[&str]) -> Served {
         let folder = tempfile::tempdir().expect("there is room");
         let file = folder.path().join("flow.yml");
@@ -68,7 +68,7 @@ impl Drop for Served {
     }
 }
 
-/// What the client needs to know of a Flow.
+/// The information that the client needs about a Flow.
 fn told(targets: &[Target]) -> Value {
     let ports: BTreeMap<_, _> =
         targets.iter().map(|target| (target.protocol.to_string(), target.port)).collect();
@@ -79,7 +79,7 @@ fn targets(flow: &RealFlow, protocols: &[Protocol]) -> Vec<Target> {
     protocols.iter().map(|protocol| flow.target(*protocol)).collect()
 }
 
-/// Starts the calls of a group, trusting an authority.
+/// Starts the calls of a group, trusting a CA.
 fn begin(release: Release, group: &str, targets: &[Target], trusted: &Path) -> Child {
     let mut child = Command::new(release.python().expect("asked for before"))
         .arg(files().join("outcomes.py"))
@@ -92,7 +92,7 @@ fn begin(release: Release, group: &str, targets: &[Target], trusted: &Path) -> C
         .stderr(Stdio::piped()) // the client logs there what it also raises
         .spawn()
         .expect("the environment's interpreter starts");
-    // The pipe is closed by dropping it.
+    // Dropping the pipe closes it.
     let mut input = child.stdin.take().expect("it is piped");
     write!(input, "{}", told(targets)).expect("it reads");
     child
@@ -104,14 +104,14 @@ fn end(child: Child) -> Vec<Value> {
     let lines = String::from_utf8(output.stdout).expect("it writes text");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "outcomes.py failed after:\n{lines}\nand said:\n{said}");
-    // What is wrong with a regular expression is told in the words of whoever reads it.
+    // The wording of errors in regular expressions depends on the library.
     let words = Regex::new(r#"('re\.error'>: )[^"\\]+"#).expect("it is valid");
     let lines = words.replace_all(&lines, "${1}why");
     lines.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
 }
 
-/// Both Flows get the calls of a group, at the same time, and the outcomes are the same; so many
-/// at least there are.
+/// Makes the calls of a group to both Flows, at the same time, and checks that the outcomes are equal and that
+/// there are at least `calls` of them.
 #[track_caller]
 fn compare(release: Release, group: &str, real: &[Target], ours: &[Target], calls: usize) {
     compare_trusting(&tls::files().ca, release, group, real, ours, calls);
@@ -127,7 +127,7 @@ fn compare_trusting(
     calls: usize,
 ) {
     let (real, ours) = (begin(release, group, real, trusted), begin(release, group, ours, trusted));
-    // At the same time: neither is to wait until somebody reads the other's lines.
+    // At the same time, so that neither blocks until the other's lines are read.
     let ours = std::thread::spawn(move || end(ours));
     let (real, ours) = (end(real), ours.join().expect("it told why"));
     let names = |outcomes: &[Value]| -> Vec<_> {
@@ -211,14 +211,14 @@ fn an_executor_that_is_down_comes_to_the_same() {
     }
 }
 
-/// The fixture of the page is used as pytest would use it.
+/// The fixture on the page works as pytest would use it.
 #[test]
 fn the_fixture_of_the_docs_gives_a_flow_to_talk_to() {
     let Some(python) = Release::V1.python() else { return };
     let page = include_str!("../../../docs/embedded-flow.md");
     let (_, example) = page.split_once("```python\n").expect("it has an example");
     let (example, _) = example.split_once("```").expect("which ends");
-    // pytest itself is not there; all that is used of it is a decorator.
+    // pytest itself is not installed; only one of its decorators is used.
     let program = format!(
         "import sys, types\n\
          pytest = sys.modules['pytest'] = types.ModuleType('pytest')\n\

@@ -1,5 +1,4 @@
-//! Documents of schemas of their own: what an Executor sees of ours is what it sees of those that Jina's own
-//! client sends.
+//! Documents with custom schemas: an Executor sees ours in the same way as those that Jina's own client sends.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use super::flow::{RealFlow, Setup};
 use super::python::{Release, files};
 use super::{PROTOCOLS, commands};
 
-/// What is sent to an endpoint: `fields:` as a suite has it, and the same for Python in JSON.
+/// The content for an endpoint: `fields:` as in a suite, and the same as JSON for Python.
 struct Case {
     on: &'static str,
     fields: &'static str,
@@ -21,7 +20,7 @@ struct Case {
 fn clashes() -> Vec<Case> {
     let case = |fields, python| Case { on: "/clash", fields, python };
     vec![
-        // What is not set has the schema's default.
+        // Unset fields have the schema's default.
         case("{text: 5}", json!({"text": 5})),
         case(
             "{text: 5, uri: u, url: 'http://a/b.png'}",
@@ -119,7 +118,7 @@ fn enums() -> Vec<Case> {
     ]
 }
 
-/// What an Executor saw of our Documents.
+/// What an Executor saw in our Documents.
 fn ours(flow: &RealFlow, protocol: Protocol, cases: &[Case], more: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().expect("a folder");
     let mut text = format!("flows: {{f: {{host: '{}'}}}}\nscenarios:\n", flow.target(protocol));
@@ -143,7 +142,7 @@ fn ours(flow: &RealFlow, protocol: Protocol, cases: &[Case], more: &str) -> Vec<
     (0..cases.len()).map(seen).collect()
 }
 
-/// What an Executor saw of those that Jina's client sent.
+/// What an Executor saw in those that Jina's client sent.
 fn jinas(flow: &RealFlow, protocol: Protocol, cases: &[Case]) -> Vec<Value> {
     let target = flow.target(protocol);
     let name = ["grpc", "http", "websocket"][protocol as usize];
@@ -169,7 +168,7 @@ fn jinas(flow: &RealFlow, protocol: Protocol, cases: &[Case]) -> Vec<Value> {
     seen
 }
 
-/// `Python` is JSON's numbers: over HTTP an array has no type, and is of 64 bits.
+/// Checks that an Executor sees the same from both clients; over HTTP an array has no type, and gets 64 bits.
 fn compare(setup: &Setup, cases: &[Case], protocols: &[Protocol]) {
     let Some(flow) = setup.clone().shared() else { return };
     for protocol in protocols {
@@ -204,7 +203,7 @@ fn documents_nest() {
 #[test]
 fn enums_are_of_their_values() {
     let setup = Setup::new(Release::V2, &PROTOCOLS).with(&["--executors", "own_rich"]);
-    // Gateways of 3.34 make something else of an enum over HTTP, whoever sends it; a Deployment has none.
+    // Gateways of 3.34 corrupt enums over HTTP, from any client; a Deployment has no gateway.
     compare(&setup, &enums(), &[Protocol::Grpc, Protocol::WebSocket]);
 }
 
@@ -306,7 +305,7 @@ fn a_flow_tells_its_schemas_and_what_does_not_fit_is_told_before() {
             (
                 "{prompt: a, n: three}",
                 "7:",
-                "endpoint `/flat`: field `n` wants a whole number, given is the text `three`",
+                "endpoint `/flat`: field `n` requires a whole number, found the text `three`",
             ),
             (
                 "{prompt: a, tempreture: 1}",
@@ -316,12 +315,12 @@ fn a_flow_tells_its_schemas_and_what_does_not_fit_is_told_before() {
             (
                 "{n: 1}",
                 "7:",
-                "endpoint `/flat`: field `prompt` of `Flat` wants text, and is not given",
+                "endpoint `/flat`: field `prompt` of `Flat` requires text, but is missing",
             ),
             (
                 "{prompt: a, names: b}",
                 "7:",
-                "endpoint `/flat`: field `names` wants a list (text), given is the text `b`",
+                "endpoint `/flat`: field `names` requires a list (text), found the text `b`",
             ),
         ] {
             write(fields);
@@ -338,7 +337,7 @@ fn a_flow_tells_its_schemas_and_what_does_not_fit_is_told_before() {
             assert!(ran.code == Some(1) || ran.code == Some(3) || ran.code == Some(2), "{ran:?}");
             assert!(ran.out.contains(what), "{protocol:?}: {}", ran.out);
         }
-        // What fits, as it is and made to.
+        // Values that fit, both directly and after conversion.
         write(
             "{prompt: \"${{ i }}\", n: \"3\", temperature: 1, mat: [[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]}",
         );

@@ -1,5 +1,5 @@
-//! A stop between client and Flow, for what real gateways cannot be made to do: to lose
-//! connections, to ask for the client's certificate.
+//! A proxy between client and Flow, for things that real gateways cannot be made to do: losing connections,
+//! asking for the client's certificate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls;
 
-/// Passes bytes on; stops when it is dropped.
+/// Forwards bytes; stops when it is dropped.
 pub(super) struct Proxy {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -27,12 +27,12 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to `flow` that closes the first `refused` connections as soon as it has them.
+    /// A proxy to `flow` that closes the first `refused` connections as soon as they are accepted.
     pub(super) async fn refusing(flow: &Target, refused: usize) -> Proxy {
         Proxy::start(flow, refused, None).await
     }
 
-    /// A proxy behind TLS that wants a certificate of our authority from the client.
+    /// A proxy with TLS that requires a client certificate of our CA.
     pub(super) async fn wanting_certificate(flow: &Target) -> Proxy {
         let files = tls::files();
         let certificates = |file: &Path| -> Vec<_> {
@@ -56,10 +56,10 @@ impl Proxy {
         Proxy::start(flow, 0, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
-    /// A proxy to `flow` where nobody listens before this time has passed.
+    /// A proxy to `flow` that only starts to listen after this time.
     pub(super) async fn opening_late(flow: &Target, after: Duration) -> Proxy {
         let mut proxy = Proxy::refusing(flow, 0).await;
-        // The port is ours already, and is left for a while.
+        // The port is already ours, and is left unused for a while.
         proxy.task.abort();
         let _ = (&mut proxy.task).await;
         let (address, flow) = (proxy.address, flow.clone());
@@ -79,7 +79,7 @@ impl Proxy {
         Proxy { address, accepted, task }
     }
 
-    /// Where it listens, spoken to as the Flow would be.
+    /// Its address, with the protocol of the Flow.
     pub(super) fn target(&self, flow: &Target, tls: bool) -> Target {
         Target {
             host: self.address.ip().to_string(),
@@ -89,7 +89,7 @@ impl Proxy {
         }
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub(super) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }

@@ -1,4 +1,5 @@
-//! Virtual environments with real Jina, and with parsers by others, made on first use and kept below `target/jina/`.
+//! Virtual environments with real Jina, and with third-party parsers, created on first use and kept below
+//! `target/jina/`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,14 +13,14 @@ use std::time::{Duration, Instant};
 pub(crate) enum Release {
     /// 3.12 with docarray 0.21.
     V1,
-    /// 3.6.5 with docarray 0.21: one protocol a Flow.
+    /// 3.6.5 with docarray 0.21: one protocol per Flow.
     V1Old,
     /// 3.34 with docarray 0.41.
     V2,
 }
 
 impl Release {
-    /// As in the names of the pins, `v1-3.6.5`.
+    /// As in the file names of the pins, `v1-3.6.5`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Release::V1 => "v1",
@@ -28,15 +29,15 @@ impl Release {
         }
     }
 
-    /// The interpreter of this release's environment; `None` where it cannot be had and need not
-    /// be, which is then said.
+    /// The interpreter of this release's environment; `None` if it is not available and not required, which is
+    /// then printed.
     pub(crate) fn python(self) -> Option<&'static Path> {
         static PYTHONS: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
         asked_for(&PYTHONS[self as usize], self.name(), "jina")
     }
 }
 
-/// The interpreter of the environment with parsers of what reports are written in; `None` as above.
+/// The interpreter of the environment with parsers for our report formats; `None` as above.
 pub(crate) fn parsers() -> Option<&'static Path> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     asked_for(&PYTHON, "reports", "hdrh.log, junitparser, prometheus_client")
@@ -66,7 +67,7 @@ pub(crate) fn ray() -> Option<&'static Path> {
     asked_for(&PYTHON, "ray", "ray")
 }
 
-/// The interpreter of the environment `name`, made first where it is not there.
+/// The interpreter of the environment `name`, which is created first if it does not exist.
 fn asked_for(
     made: &'static OnceLock<Result<PathBuf, String>>,
     name: &str,
@@ -84,7 +85,7 @@ fn asked_for(
     }
 }
 
-/// The folder that holds what these tests make and keep.
+/// The folder for files that these tests create and keep.
 pub(super) fn kept() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is target/tmp");
     target.join("jina")
@@ -95,7 +96,7 @@ pub(crate) fn files() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
-/// Does something that no other process may be doing, under a lock named `name`.
+/// Runs `act` exclusively across processes, under a lock named `name`.
 pub(super) fn alone<T>(name: &str, act: impl FnOnce() -> T) -> T {
     fs::create_dir_all(kept()).expect("target/ can be written");
     let lock = File::create(kept().join(format!("{name}.lock"))).expect("target/ can be written");
@@ -103,18 +104,18 @@ pub(super) fn alone<T>(name: &str, act: impl FnOnce() -> T) -> T {
     act()
 }
 
-/// Says a line that the test harness does not capture, as it would that of `eprintln!`.
+/// Prints a line that the test harness does not capture, unlike `eprintln!`.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The environment's interpreter, the environment made first if it is not there with these pins.
+/// The environment's interpreter; the environment is created first if it does not exist with these pins.
 fn environment(name: &str, modules: &str) -> Result<PathBuf, String> {
     let requirements = files().join(format!("requirements-{name}.txt"));
     let pins = fs::read_to_string(&requirements).map_err(|e| format!("{requirements:?}: {e}"))?;
     let folder = kept().join(name);
     let python = folder.join("bin/python");
-    // Written last, so an environment that was not finished has none.
+    // Written last, so an unfinished environment does not have it.
     let stamp = folder.join("pins.txt");
     alone(name, || {
         if fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == pins) && python.exists() {
@@ -139,7 +140,7 @@ fn environment(name: &str, modules: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// A Python 3.11 of this machine; the pinned packages have no builds for later ones.
+/// A Python 3.11 on this machine; the pinned packages have no builds for later versions.
 fn python_3_11() -> Result<&'static str, String> {
     ["python3.11", "python3"]
         .into_iter()
@@ -151,7 +152,7 @@ fn python_3_11() -> Result<&'static str, String> {
         .ok_or_else(|| "neither `python3.11` nor `python3` is Python 3.11".into())
 }
 
-/// Runs a command to its end, with a limit in time; its output goes to `log`.
+/// Runs a command to its end, with a time limit; its output goes to `log`.
 fn run(command: &mut Command, log: &Path) -> Result<(), String> {
     const LIMIT: Duration = Duration::from_secs(15 * 60);
     let described = format!("{command:?}");

@@ -1,5 +1,5 @@
-//! Documents that use everything go through a real Flow and come back as they were: what we encode,
-//! real Jina decodes to equal values, and the other way round.
+//! Documents that use every feature go through a real Flow and come back unchanged: real Jina decodes what we
+//! encode to equal values, and the other way round.
 
 use flowbench::wire::{DType, Document, Family, NdArray, Protocol, ScalarKind, Tensor};
 
@@ -37,13 +37,13 @@ fn check(release: Release, family: Family) {
     }
 }
 
-/// The Document as JSON can have it; `None` for one with an array that JSON cannot have.
+/// The Document as JSON can represent it; `None` if it has an array that JSON cannot represent.
 fn over_http(family: Family, doc: &Document) -> Option<Document> {
     let mut doc = doc.clone();
     for array in [&mut doc.tensor, &mut doc.embedding].into_iter().flatten() {
         let NdArray::Dense(tensor) = array else { return None };
-        // Nested lists have no scalars, no complex numbers, and Python reads integers beyond 64
-        // bits with a sign as objects.
+        // Nested lists cannot represent scalars or complex numbers, and Python reads integers beyond signed 64
+        // bits as objects.
         let unsigned = matches!(tensor.dtype, DType::Scalar { kind: ScalarKind::U64, .. });
         if tensor.shape.is_empty() || unsigned {
             return None;
@@ -51,7 +51,7 @@ fn over_http(family: Family, doc: &Document) -> Option<Document> {
         *tensor = Tensor::from_nested(&tensor.to_nested().ok()?).ok()?;
     }
     if family == Family::V2 {
-        // A plain string there.
+        // In JSON it is a plain string.
         doc.blob = doc.blob.map(|_| "blöb".into());
     }
     for list in [&mut doc.chunks, &mut doc.matches] {

@@ -1,4 +1,4 @@
-//! Documents that use everything a family's Documents can hold, drawn from a seed.
+//! Documents that use everything that a family's Documents can hold, generated from a seed.
 
 use bytes::Bytes;
 use flowbench::wire::{
@@ -8,19 +8,19 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde_json::{Value, json};
 
-/// `count` Documents with all fields that the default schema of this family keeps, each of them
-/// there or not; what docarray puts right in a Document (levels of chunks and matches) is right.
+/// `count` Documents with all fields that the default schema of this family keeps, each of them present or not;
+/// values that docarray would correct (levels of chunks and matches) are already correct.
 pub(super) fn documents(family: Family, seed: u64, count: usize) -> Vec<Document> {
     let mut draw = Draw { rng: Pcg64::seed_from_u64(seed), family, made: 0 };
     (0..count).map(|_| draw.document(3)).collect()
 }
 
-/// One Document for each type and byte order that an array can have, and each number of axes.
+/// One Document for each type and byte order of arrays, and for each number of axes.
 pub(super) fn arrays() -> Vec<Document> {
     let mut rng = Pcg64::seed_from_u64(0);
     let mut docs = Vec::new();
     for (n, kind) in ScalarKind::ALL.into_iter().enumerate() {
-        // One byte has no order, and is read as if it had the usual one.
+        // A single byte has no order, and is read with the usual one.
         let orders = if kind.size() == 1 { 1 } else { 2 };
         for order in [ByteOrder::Little, ByteOrder::Big].into_iter().take(orders) {
             let shape = [&[][..], &[3], &[2, 3], &[1, 2, 3, 4]][n % 4];
@@ -76,7 +76,7 @@ impl Draw {
         let array = tensor(&mut self.rng, kind, ByteOrder::Little, &[2, 2]);
         let mut blob = vec![0; self.rng.random_range(1..50)];
         self.rng.fill_bytes(&mut blob);
-        // v1 has one of the three at most.
+        // v1 has at most one of the three.
         let which = match self.family {
             Family::V1 => 1 << self.rng.random_range(0..4),
             Family::V2 => self.rng.random_range(0..8),
@@ -98,7 +98,7 @@ impl Draw {
 
     fn score(&mut self) -> NamedScore {
         NamedScore {
-            // A value that 32 bits hold: v1 has no more.
+            // A value that 32 bits can represent: v1 has no more precision.
             value: self.rng.random_range(1..1000) as f64 / 8.0,
             op_name: self.maybe(|_| "cosine".into()),
             description: self.maybe(Draw::text),
@@ -117,7 +117,7 @@ impl Draw {
             1 => json!(self.rng.random::<bool>()),
             2 => json!(self.text()),
             3 => json!(self.rng.random_range(-1e9..1e9)),
-            // v1 has no integers, v2 those of 32 bits.
+            // v1 has no integers, v2 has those of 32 bits.
             4 if self.family == Family::V1 => json!(f64::from(self.rng.random::<i32>())),
             4 => json!(self.rng.random::<i32>()),
             5 => Value::Object(self.map(levels - 1)),
@@ -126,7 +126,7 @@ impl Draw {
     }
 }
 
-/// A number drawn for each value, none that is not equal to itself.
+/// Random values without NaN.
 fn tensor(rng: &mut Pcg64, kind: ScalarKind, order: ByteOrder, shape: &[u32]) -> Tensor {
     let count = shape.iter().product::<u32>() as usize;
     let mut data = Vec::new();
@@ -146,7 +146,7 @@ fn tensor(rng: &mut Pcg64, kind: ScalarKind, order: ByteOrder, shape: &[u32]) ->
             ScalarKind::C64 => halves(&(part as f32).to_le_bytes()),
             ScalarKind::C128 => halves(&part.to_le_bytes()),
         };
-        // A complex number is two, each in this order.
+        // A complex number is two numbers, each in this order.
         let parts = if matches!(kind, ScalarKind::C64 | ScalarKind::C128) { 2 } else { 1 };
         for one in little.chunks(little.len() / parts) {
             match order {
@@ -169,7 +169,7 @@ fn vector(rng: &mut Pcg64) -> Tensor {
     Tensor::from_f32(&values)
 }
 
-/// As docarray of v1 numbers them: chunks one deeper and with their parent, matches one further.
+/// Levels as docarray of v1 numbers them: chunks one deeper and with their parent, matches one further.
 fn set_levels(doc: &mut Document) {
     for chunk in &mut doc.chunks {
         chunk.granularity = doc.granularity + 1;

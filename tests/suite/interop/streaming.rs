@@ -1,4 +1,4 @@
-//! Streaming endpoints: one Document goes in, many come out, one by one. v2 over gRPC has them.
+//! Streaming endpoints: one Document in, many out, one by one. Only v2 over gRPC has them.
 
 use flowbench::client::{Body, Call, CallError, Reply, Request};
 use flowbench::wire::{DataRequest, Document, Header, Protocol, decode_single, encode_single};
@@ -29,8 +29,8 @@ fn none_is_an_answer_too() {
 fn an_exception_on_the_way_is_hidden_by_the_gateway() {
     let request = stream("/stream", json!({"count": 4, "fail_at": 2}));
     let Some(reply) = reply_to(request) else { return };
-    // It asks the Executor again, passes on what comes before the exception each time, and ends
-    // the stream as if all was well. We cannot know better.
+    // It retries the Executor, each time passes on what comes before the exception, and then ends the stream
+    // successfully. We cannot detect that.
     let reply = reply.expect("it is answered");
     assert_eq!(reply.failure().map(|failure| failure.to_string()), None);
     let texts = texts(&reply);

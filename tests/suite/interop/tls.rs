@@ -1,4 +1,4 @@
-//! Certificates for Flows behind TLS, made once and kept below `target/jina/tls/`.
+//! Certificates for Flows with TLS, created once and kept below `target/jina/tls/`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use super::python::{alone, kept};
 
 /// PEM files.
 pub(crate) struct TlsFiles {
-    /// The authority that signed all the others but `other_ca`.
+    /// The CA that signed all the others except `other_ca`.
     pub(crate) ca: PathBuf,
-    /// An authority that signed none of them.
+    /// A CA that signed none of them.
     pub(crate) other_ca: PathBuf,
     /// For `localhost`, `127.0.0.1` and `flow.internal`.
     pub(crate) server_cert: PathBuf,
@@ -21,7 +21,7 @@ pub(crate) struct TlsFiles {
     pub(super) client_key: PathBuf,
 }
 
-/// The files, made if they are not there.
+/// The files, created if they do not exist.
 pub(crate) fn files() -> &'static TlsFiles {
     static FILES: OnceLock<TlsFiles> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -35,7 +35,7 @@ pub(crate) fn files() -> &'static TlsFiles {
             client_key: folder.join("client.key"),
         };
         alone("tls", || {
-            // The last one that is written.
+            // The last file to be written.
             if !files.client_key.exists() {
                 fs::create_dir_all(&folder).expect("target/ can be written");
                 make(&files).expect("certificates can be made");
@@ -62,7 +62,7 @@ fn make(files: &TlsFiles) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// An authority and its certificate as PEM.
+/// A CA and its certificate as PEM.
 fn authority(name: &str) -> Result<(Issuer<'static, KeyPair>, String), rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

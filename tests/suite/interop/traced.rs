@@ -1,4 +1,4 @@
-//! The trace that we begin is the one that an Executor of a real Flow is in.
+//! The trace that we begin reaches the Executor of a real Flow.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What real Flows say of themselves in a report is what their own metrics say before and after.
+//! The server metrics of real Flows in a report equal the difference of their own metrics before and after.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,10 +11,10 @@ use super::flow::Setup;
 use super::python::Release;
 use crate::run::Place;
 
-/// Count and sum of seconds of each pod, by their own metrics.
+/// Count and sum of seconds of each pod, from their own metrics.
 type Totals = BTreeMap<String, (f64, f64)>;
 
-/// Reads the pages as Prometheus would: nothing of it is ours.
+/// Parses the pages like Prometheus would, with none of our code.
 fn totals(ports: &[u64]) -> Totals {
     let mut totals = Totals::new();
     for port in ports {
@@ -47,7 +47,7 @@ fn what_a_flow_says_of_itself_is_in_the_report() {
         (Release::V2, Protocol::Http),
         (Release::V1Old, Protocol::Grpc),
     ] {
-        // 3.6.5 takes no list of ports.
+        // 3.6.5 does not support a list of ports.
         let replicas = if release == Release::V1Old { "1" } else { "2" };
         let arguments = ["--executors", "echo,sleeper", "--replicas", replicas, "--monitoring"];
         let setup = Setup::new(release, &[protocol]).with(&arguments);
@@ -61,7 +61,7 @@ fn what_a_flow_says_of_itself_is_in_the_report() {
         assert_eq!(ports.len(), if replicas == "2" { 5 } else { 3 }, "{ports:?}");
         let addresses: Vec<String> =
             ports.iter().map(|port| format!("\"http://127.0.0.1:{port}\"")).collect();
-        // Requests that overlap are not told apart by the clock of 3.6.5.
+        // The clock of 3.6.5 cannot separate overlapping requests.
         let thresholds = match release {
             Release::V1Old => "thresholds: [server.sleeper.rate > 20/s]",
             _ => {
@@ -104,7 +104,7 @@ scenarios:
             let is_near = (found - expected).abs() <= 0.02 * expected;
             assert!(is_near, "{release:?}: {what} is {found}, the Flow says {expected}");
         };
-        // From the first reading to the last, which comes right after the last response.
+        // From the first reading to the last, which follows directly after the last response.
         let seconds = scenario["duration_s"].as_f64().expect("a number") + 0.03;
         let mut whole: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for (pod, (count, sum)) in &after {

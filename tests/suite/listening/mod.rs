@@ -1,4 +1,4 @@
-//! `run --listen`: the run as it goes, as a page and as metrics, for those who may see it.
+//! `run --listen`: a page and metrics during the run, for those who are authorized.
 
 mod prometheus;
 
@@ -23,7 +23,7 @@ scenarios:
     trace: {sample: 20%}
     thresholds: [p99 < 10s]";
 
-/// A run that is served: where, and the run.
+/// A served run: its address, and the run.
 fn served(arguments: &[&str]) -> (Place, Running, String) {
     served_with(SUITE, arguments)
 }
@@ -34,7 +34,7 @@ fn served_with(suite: &str, arguments: &[&str]) -> (Place, Running, String) {
     served_by(Place::new(suite), &all)
 }
 
-/// The same of any command.
+/// The same for any command.
 fn served_by(place: Place, arguments: &[&str]) -> (Place, Running, String) {
     let mut command = place.any(arguments);
     command.env("FLOWBENCH_LISTEN_TOKEN", "sesame");
@@ -51,7 +51,7 @@ fn served_by(place: Place, arguments: &[&str]) -> (Place, Running, String) {
     (place, running, address)
 }
 
-/// Status and body of an answer.
+/// Status and body of a response.
 fn ask(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) {
     let (host, _) = address.split_once('/').expect("a path");
     let mut stream = TcpStream::connect(host).expect("it listens");
@@ -70,7 +70,7 @@ fn ask(address: &str, method: &str, path: &str, headers: &str) -> (u16, String) 
     (status, body)
 }
 
-/// Asks until the answer is as wanted.
+/// Repeats a request until the response is as wanted.
 fn until(address: &str, path: &str, headers: &str, wanted: impl Fn(&str) -> bool) -> String {
     let began = Instant::now();
     loop {
@@ -122,7 +122,7 @@ fn a_run_is_seen_as_it_goes_and_can_be_ended() {
             assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "histogram", "{module}");
         }
     }
-    // Others neither see it nor end it.
+    // Others can neither see nor end it.
     for (method, path, headers, status) in [
         ("GET", "/", "host: evil.example\r\n", 403),
         ("POST", "/end", "origin: http://evil.example\r\n", 403),
@@ -219,7 +219,7 @@ scenarios:
             "out",
         ],
     );
-    // The first trial, then what was found by those that are over.
+    // The first trial, then the findings of completed ones.
     until(&address, "/", "", |page| page.contains("running: ") && page.contains("/s</b>"));
     until(&address, "/metrics", "", |text| text.contains("flowbench_response_seconds_count{"));
     let page = until(&address, "/", "", |page| page.contains("href=\"/run\""));

@@ -1,5 +1,5 @@
-//! A real Prometheus server that scrapes a run, and one that a suite asks. Where there is none these say `skipped: …`
-//! and pass, unless `FLOWBENCH_REQUIRE_PROMETHEUS=1` is set.
+//! A real Prometheus server that scrapes a run, and one that a suite queries. Without one these tests print
+//! `skipped: …` and pass, unless `FLOWBENCH_REQUIRE_PROMETHEUS=1` is set.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes an address each second.
+    /// Starts a server that scrapes an address each second.
     fn start(target: &str, features: &[&str]) -> Option<Prometheus> {
         let folder = tempfile::tempdir().expect("a folder");
         let address = free_address();
@@ -44,7 +44,7 @@ impl Prometheus {
         let Ok(child) = started else {
             let required = std::env::var("FLOWBENCH_REQUIRE_PROMETHEUS");
             assert_ne!(required.as_deref(), Ok("1"), "no Prometheus");
-            // Past the harness, which would keep it to itself.
+            // Bypasses the test harness, which would capture it.
             let _ = writeln!(std::io::stderr(), "skipped: no Prometheus to scrape a run");
             return None;
         };
@@ -59,7 +59,7 @@ impl Prometheus {
         Some(server)
     }
 
-    /// The one value of a query, once there is one that is as wanted.
+    /// The only value of a query, once it is as wanted.
     fn value(&self, query: &str, wanted: impl Fn(f64) -> bool) -> f64 {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let began = Instant::now();
@@ -86,7 +86,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// A load that is over soon, and another that keeps the run going.
+/// A load that is soon over, and another that keeps the run going.
 const SUITE: &str = "flows: {mine: {embedded: {executors: [{name: e, service_time: {exponential: {mean: 5ms}}, concurrency: 50}]}}}
 scenarios:
   - name: search
@@ -133,7 +133,7 @@ fn prometheus_scrapes_a_run() {
                 let query = format!("histogram_quantile({quantile}, {name})");
                 within(prometheus.value(&query, |_| true), figure(name_of), 0.023);
             }
-            // The classic one is not told besides.
+            // The classic histogram is not exposed in addition.
             let classic = format!("absent(flowbench_response_seconds_bucket{OF})");
             prometheus.value(&classic, |_| true);
         } else {
@@ -144,7 +144,7 @@ fn prometheus_scrapes_a_run() {
             let up_to = r#"flowbench_response_seconds_bucket{scenario="search",le="0.5"}"#;
             prometheus.value(up_to, |count| count > 100.0);
         }
-        // It goes on: what the other one sent grows from one scrape to the next.
+        // The run goes on: the other load's count grows from one scrape to the next.
         let sent = r#"flowbench_requests{scenario="more",outcome="sent"}"#;
         let first = prometheus.value(sent, |_| true);
         prometheus.value(sent, |now| now > first);

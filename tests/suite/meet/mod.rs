@@ -1,4 +1,5 @@
-//! Connected parts of a load: they begin together, part 1 has the result, and whatever becomes of one is told.
+//! Connected parts of a load: they begin together, part 1 has the result, and failures of any part are
+//! reported.
 
 mod searches;
 
@@ -16,7 +17,7 @@ use crate::parts::{Place, histogram, report, same_timeline, text};
 const TOKEN: &str = "FLOWBENCH_MEET_TOKEN";
 const SECRET: &str = "0123456789abcdef0123";
 
-/// Parts of a load with a meeting point of their own.
+/// Parts of a load with their meeting point.
 struct Connected {
     place: Place,
     address: String,
@@ -27,12 +28,12 @@ impl Connected {
         Connected { place: Place::new(scenario), address: free_address() }
     }
 
-    /// The same with a Flow of its own.
+    /// The same with a configured Flow.
     fn with_flow(flow: &str, scenario: &str) -> Connected {
         Connected { place: Place::with_flow(flow, scenario), address: free_address() }
     }
 
-    /// A part, with more arguments.
+    /// A part, with additional arguments.
     fn part(&self, part: &str, more: &[&str]) -> Command {
         let mut arguments = vec!["run", "suite.yaml", "--out", "out", "--quiet", "--part", part];
         arguments.extend(["--meet", &self.address]);
@@ -45,7 +46,7 @@ impl Connected {
         command
     }
 
-    /// The same once more, in another folder.
+    /// The same part again, in another folder.
     fn again(&self, part: &str) -> Command {
         let arguments = ["run", "suite.yaml", "--part", part, "--meet", &self.address, "--quiet"];
         let mut command = self.place.command(&arguments);
@@ -57,12 +58,12 @@ impl Connected {
         self.part(part, more).spawn().expect("the binary was built")
     }
 
-    /// All parts at once.
+    /// Starts all parts.
     fn all(&self, of: u64, more: &[&str]) -> Vec<Child> {
         (1..=of).map(|number| self.start(&format!("{number}/{of}"), more)).collect()
     }
 
-    /// Waits until the load of a part has begun, as its journal says.
+    /// Waits until the load of a part has begun, according to its journal.
     fn begun(&self, part: &str) {
         let journal = self.place.path(&format!("out/part-{part}/journal.jsonl"));
         until(
@@ -71,13 +72,13 @@ impl Connected {
         );
     }
 
-    /// The result of the whole.
+    /// The result of the whole load.
     fn whole(&self) -> Value {
         report(&self.place.path("out"))
     }
 }
 
-/// A port that nobody listens on.
+/// An address with a free port.
 pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
@@ -139,7 +140,7 @@ fn connected_parts_begin_together_and_part_1_has_what_merging_gives() {
     let others = [2, 3].map(|number| connected.place.part(number, 3));
     assert!(others.iter().all(|part| part["scenarios"][0]["thresholds"] == serde_json::json!([])));
 
-    // It is what `merge` makes of the journals.
+    // It equals what `merge` makes of the journals.
     let (merged, code) = connected.place.merged();
     assert_eq!(code, Some(0));
     let merged = &merged["scenarios"][0];
@@ -181,7 +182,7 @@ fn connected_parts_begin_together_and_part_1_has_what_merging_gives() {
 
 #[test]
 fn an_abort_threshold_is_judged_on_the_whole_and_ends_all() {
-    // Each part drops none of its own requests in five; all together send more than that.
+    // No part drops one of its own requests within five; all parts together send more than that.
     let connected = Connected::new(
         "load: {rate: 60/s, duration: 60s}, thresholds: [{that: requests < 100, abort: true}]",
     );
@@ -207,7 +208,7 @@ fn scenarios_that_need_others_begin_when_these_are_over_in_all_parts() {
     let connected = Connected::new("load: {clients: 4, requests: 40}");
     let suite = connected.place.path("suite.yaml");
     let mut text = std::fs::read_to_string(&suite).expect("the suite");
-    // Most requests, and so most of the time, are those of the first part.
+    // Most requests, and so most of the time, belong to the first part.
     text.push_str(
         "  - {name: second, flow: f, needs: [s], documents: {text: a}, request_size: 1, \
          load: {rate: 40/s, duration: 1s}}\n  \
@@ -277,19 +278,19 @@ fn who_does_not_belong_to_the_load_is_refused_with_the_reason() {
         command.args(["--meet-wait", "5s"]).env(TOKEN, SECRET);
         refused(command, 2, expected);
     }
-    // What has no TLS is not what somebody with TLS looks for.
+    // A server without TLS must not be mistaken for the one that a client with TLS expects.
     std::fs::write(connected.place.path("ca.pem"), certificate().0).expect("written");
     let with_tls = connected.part("2/3", &["--meet-ca", "ca.pem"]);
     refused(with_tls, 3, "TLS with ");
     let second = connected.start("2/3", &[]);
-    // Part 1 says whom it waits for.
+    // Part 1 prints whom it is waiting for.
     let mut told = BufReader::new(first.stderr.take().expect("it is piped")).lines();
     assert!(told.any(|line| line.is_ok_and(|line| line == "waiting for part 3 of 3")));
     refused(connected.again("2/3"), 2, "part 2 is there already");
     let third = connected.start("3/3", &[]);
     connected.begun("2-of-3");
     refused(connected.again("3/3"), 2, "part 3 is there already");
-    // Whoever was lost does not come again.
+    // A lost part does not come back.
     for part in [first, second, third] {
         assert_eq!(ended(part).status.code(), Some(0));
     }
@@ -327,7 +328,7 @@ fn options_that_make_no_sense_are_refused_before_anything_is_sent() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.contains(expected), "{arguments:?}: {told}");
     }
-    // Somebody else listens there.
+    // Another process listens there.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let mut command =
@@ -360,7 +361,7 @@ fn those_who_did_not_come_are_named_and_nobody_waits_for_ever() {
     let expected = format!("part 1 did not answer at {} within 2s", connected.address);
     assert!(told.contains(&expected) && told.contains("refused"), "{told}");
 
-    // With `note` it begins without them.
+    // With `note` the load begins without them.
     let note = ["--meet-wait", "2s", "--lost", "note"];
     let parts = [connected.start("1/3", &note), connected.start("3/3", &note)];
     connected.begun("3-of-3");
@@ -397,7 +398,7 @@ fn when_a_part_is_killed_the_others_end_and_the_figures_are_of_what_all_told() {
     let told = format!("part 3 of 3 was lost after {after} s; figures are of the first {after} s");
     assert_eq!(lost["text"], told);
     let scenario = &whole["scenarios"][0];
-    // All three parts, for as long as all three told of it.
+    // All three parts, for as long as all three reported.
     assert_eq!(scenario["requests"]["arrivals"].as_u64(), Some(120 * after));
     assert_eq!(scenario["timeline"].as_array().map(Vec::len), Some(after as usize));
     for number in [1, 2] {
@@ -448,7 +449,7 @@ fn when_part_1_is_killed_the_others_end_with_reports_of_their_own() {
         assert!(message.starts_with("part 1 of 3 was lost: "), "{message}");
         assert!(part["scenarios"][0]["requests"]["ok"].as_u64() > Some(30));
     }
-    // What all told of is one result.
+    // Everything that was reported makes one result.
     let (merged, code) = connected.place.merged();
     assert_eq!(code, Some(4));
     assert_eq!(states(&merged), ["lost", "complete", "complete"]);
@@ -463,7 +464,7 @@ fn a_part_that_stands_still_for_three_seconds_is_not_lost() {
     std::thread::sleep(Duration::from_secs(3));
     signal(&parts[1], Signal::CONT);
     let codes: Vec<_> = parts.into_iter().map(|part| ended(part).status.code()).collect();
-    // What it sent late is in response times, so what held would have held without.
+    // Late sending is included in response times, so thresholds that passed would have passed without it.
     assert_eq!(codes, [Some(0); 3]);
     let whole = connected.whole();
     assert_eq!(states(&whole), ["complete"; 3]);
@@ -493,7 +494,7 @@ fn an_interrupt_of_any_part_interrupts_all() {
     assert_eq!((&whole["verdict"], &whole["interrupted"]), (&"interrupted".into(), &true.into()));
     assert_eq!(states(&whole), ["complete"; 3]);
 
-    // While they gather, too.
+    // While they are gathering, too.
     let first = connected.start("1/3", &[]);
     std::thread::sleep(Duration::from_millis(500));
     signal(&first, Signal::INT);
@@ -506,7 +507,7 @@ fn what_one_part_cannot_reach_begins_in_none() {
     let suite = std::fs::read_to_string(connected.place.path("suite.yaml")).expect("the suite");
     let address = suite.split('\'').nth(1).expect("an address");
     let nowhere = format!("grpc://{}", free_address());
-    // The second part looks for the Flow elsewhere, and has its suite in another folder.
+    // The second part reaches the Flow at another address, and has its suite in another folder.
     let suite = suite.replace(address, "${{ env.FLOW_HOST }}");
     let (before, rest) = suite.split_once("documents: {").expect("Documents");
     let (_, after) = rest.split_once("'}, request").expect("their end");
@@ -534,7 +535,7 @@ fn what_one_part_cannot_reach_begins_in_none() {
     assert_eq!(scenario["requests"]["sent"], 0);
 }
 
-/// A certificate that signs itself, for 127.0.0.1, and its key.
+/// A self-signed certificate for 127.0.0.1, and its key.
 fn certificate() -> (String, String) {
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("one");
     (certified.cert.pem(), certified.signing_key.serialize_pem())
@@ -549,7 +550,7 @@ fn parts_speak_tls_with_the_files_of_part_1() {
     let tls = ["--meet-cert", "cert.pem", "--meet-key", "key.pem"];
     let first = connected.start("1/2", &tls);
     std::thread::sleep(Duration::from_millis(500));
-    // Whoever does not know the certificate does not say the token.
+    // A part that does not know the certificate does not send the token.
     let (other, _) = self::certificate();
     std::fs::write(connected.place.path("other.pem"), other).expect("written");
     let stranger = ended(connected.start("2/2", &["--meet-ca", "other.pem"]));

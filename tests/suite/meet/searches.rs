@@ -1,4 +1,4 @@
-//! Commands that run a load again and again, in connected parts: part 1 decides, the others obey.
+//! Commands that run a load repeatedly, in connected parts: part 1 decides, the others follow.
 
 use std::process::{Child, Output};
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use super::{Connected, SECRET, TOKEN, ended};
 use crate::parts::text;
 
-/// A part of a command.
+/// Starts one part of a command.
 fn start(connected: &Connected, part: &str, arguments: &[&str]) -> Child {
     let mut command = connected.place.command(arguments);
     command.args(["--part", part, "--meet", &connected.address, "--meet-wait", "60s", "--quiet"]);
     command.env(TOKEN, SECRET).spawn().expect("the binary was built")
 }
 
-/// All parts of a command, to their ends.
+/// Runs all parts of a command to their ends.
 fn all(connected: &Connected, of: u64, arguments: &[&str]) -> Vec<Output> {
     let parts: Vec<Child> =
         (1..=of).map(|part| start(connected, &format!("{part}/{of}"), arguments)).collect();
@@ -104,10 +104,10 @@ fn noise_and_gates_are_of_runs_of_all_parts() {
     let noise = ["noise", "suite.yaml", "--runs", "5", "--out", "baseline"];
     for output in all(&connected, 2, &noise) {
         let code = output.status.code();
-        // A busy machine makes runs that cannot be used.
+        // A busy machine makes unusable runs.
         assert!([Some(0), Some(4)].contains(&code), "{code:?} {}", text(&output.stderr));
     }
-    // Noise sets a run aside that cannot be used, and one that is unlike the others.
+    // Noise sets aside unusable runs, and outliers.
     let names = ["run-001.json", "unused/run-001-1.json", "unused/run-001.json"];
     let run = names
         .iter()

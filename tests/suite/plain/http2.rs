@@ -1,4 +1,4 @@
-//! Plain requests over HTTP/2, to hyper's server: in clear text and inside TLS.
+//! Plain requests over HTTP/2 to hyper's server, without and with TLS.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::run::{Place, Ran, counts_are_conserved};
 
-/// Requests after which a connection is said goodbye to.
+/// The number of requests after which the server closes a connection gracefully.
 const GOODBYE_AFTER: usize = 25;
 
 async fn answer(
@@ -61,7 +61,7 @@ async fn answer(
     .expect("it is valid"))
 }
 
-/// Serves HTTP/2 until the runtime ends; gives its port.
+/// Serves HTTP/2 until the runtime ends; returns its port.
 async fn serve(tls: Option<rustls::ServerConfig>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let port = listener.local_addr().expect("it has one").port();
@@ -231,7 +231,9 @@ scenarios: [{{name: s, request: {{path: /}}, load: {{clients: 1, requests: 1}}}}
     );
     let ran = place.run(&["--out", "out"]);
     assert!(
-        ran.ends(2).err.contains("HTTP/2 is for flows whose scenarios all send plain requests"),
+        ran.ends(2)
+            .err
+            .contains("HTTP/2 is only for flows whose scenarios all send plain requests"),
         "{}",
         ran.err
     );
@@ -242,8 +244,8 @@ scenarios: [{{name: s, request: {{path: /}}, load: {{clients: 1, requests: 1}}}}
     assert!(ran.ends(2).err.contains("expected `1.1` or `2`, found `3`"), "{}", ran.err);
 }
 
-/// Serves HTTP/2 by h2, with `script` for each request and its number from 0; gives its port and how many
-/// connections there have been.
+/// Serves HTTP/2 with h2, calling `script` with each request and its number from 0; returns its port and the
+/// number of connections so far.
 async fn scripted<F, S>(streams_max: u32, script: S) -> (u16, Arc<AtomicUsize>)
 where
     S: Fn(usize, http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>) -> F,
@@ -353,7 +355,7 @@ async fn a_request_that_was_refused_goes_out_again_and_others_do_not() {
     assert_eq!(text(&session, get("/")).await, Ok(String::new()));
     let failed = text(&session, get("/")).await.expect_err("it was reset");
     assert!(failed.contains("INTERNAL_ERROR"), "{failed}");
-    let failed = text(&session, get("/")).await.expect_err("it broke off");
+    let failed = text(&session, get("/")).await.expect_err("it was cut short");
     assert!(failed.contains("CANCEL"), "{failed}");
     let failed = text(&session, get("/")).await.expect_err("it is refused for good");
     assert!(failed.contains("refused the stream"), "{failed}");
@@ -395,7 +397,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header line that adds nothing to a table.
+/// A header line that is not added to the dynamic table.
 fn line(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0, name.len() as u8], name, &[value.len() as u8], value].concat()
 }
@@ -406,8 +408,8 @@ fn head(lines: &[u8]) -> Vec<u8> {
     [&[STATUS_200], lines].concat()
 }
 
-/// A server that greets properly, answers the first request with these bytes, and closes the connection:
-/// at once if nothing is `awaited` after them.
+/// A server that greets correctly, responds to the first request with these bytes, and closes the connection:
+/// at once, unless further frames are `awaited`.
 async fn raw(sent: Vec<u8>, awaited: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let port = listener.local_addr().expect("it has one").port();
@@ -421,7 +423,7 @@ async fn raw(sent: Vec<u8>, awaited: bool) -> u16 {
                 greeting.extend(frame(6, 1, 0, b"flowbnch"));
                 let _ = tcp.read(&mut input).await;
                 let _ = tcp.write_all(&greeting).await;
-                // The acknowledgement of our settings may come by itself.
+                // The acknowledgement of our settings may come in a separate read.
                 loop {
                     let Ok(count @ 1..) = tcp.read(&mut input).await else { return };
                     if input[..count].windows(4).any(|bytes| bytes == [1, 5, 0, 0]) {
@@ -444,9 +446,13 @@ async fn frames_that_make_no_response_end_the_request_and_not_the_program() {
     let cases: [(&str, Vec<u8>, &str); 8] = [
         ("data first", frame(0, 1, 1, b"x"), "data before headers"),
         ("no status", frame(1, 5, 1, &line(b"a", b"b")), "without a status"),
-        ("capitals", frame(1, 5, 1, &head(&line(b"A", b"b"))), "something else"),
-        ("a line in a value", frame(1, 5, 1, &head(&line(b"a", b"b\r\nc: d"))), "something else"),
-        ("no headers", frame(1, 5, 1, &[0xff, 0xff]), "something else"),
+        ("capitals", frame(1, 5, 1, &head(&line(b"A", b"b"))), "does not send HTTP/2"),
+        (
+            "a line in a value",
+            frame(1, 5, 1, &head(&line(b"a", b"b\r\nc: d"))),
+            "does not send HTTP/2",
+        ),
+        ("no headers", frame(1, 5, 1, &[0xff, 0xff]), "does not send HTTP/2"),
         (
             "headers in the middle",
             [frame(1, 4, 1, &head(&[])), frame(1, 4, 1, &line(b"a", b"b"))].concat(),

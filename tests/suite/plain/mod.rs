@@ -1,4 +1,4 @@
-//! Plain HTTP requests, to a server of Python's own that knows nothing of Jina.
+//! Plain HTTP requests, to a Python server that knows nothing of Jina.
 
 mod http2;
 
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::run::{Place, Ran, counts_are_conserved};
 
-/// The server, until it is dropped.
+/// The server; stopped when it is dropped.
 struct Server {
     child: Child,
     port: u16,
@@ -19,7 +19,7 @@ impl Server {
         let mut child = Command::new("python3")
             .arg(script)
             .stdout(Stdio::piped())
-            // It tells of every client that hung up.
+            // It logs every client that hung up.
             .stderr(Stdio::null())
             .spawn()
             .expect("Python starts");
@@ -29,7 +29,7 @@ impl Server {
         Server { child, port: line.trim().parse().expect("a port") }
     }
 
-    /// The suite of one scenario.
+    /// A suite with one scenario.
     fn suite(&self, scenario: &str) -> Place {
         Place::new(&format!(
             "flows: {{s: {{host: 'http://127.0.0.1:{}', headers: {{x-of-all: a, x-replaced: a}}}}}}
@@ -178,7 +178,7 @@ fn redirects_and_compression_are_followed_as_browsers_do() {
         ));
         place.run(&["--out", "out"]).ends(0);
     }
-    // Named as a success it is one, and a header is for no other host.
+    // A redirect that is listed as success is one, and headers are not sent to another host.
     let place = server.suite(
         "    load: {clients: 1, requests: 2}
     request: {path: /moved/302, status: [302]}
@@ -328,7 +328,7 @@ scenarios:
     let other = Place::new(&suite(&format!("{{host: 'http://127.0.0.1:{}'}}", server.port)));
     other.run(&["--out", "out"]).ends(0);
     let (ours, theirs) = (flow.path("out/report.json"), other.path("out/report.json"));
-    // On a busy machine the runs are not valid, which is not what this is about.
+    // On a busy machine the runs are invalid, which this test is not about.
     let arguments =
         ["compare", &ours.to_string_lossy(), "--", &theirs.to_string_lossy(), "--force"];
     let arguments = arguments.map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What reports are written in, read by parsers that others wrote: they find the same figures.
+//! Report formats, read by third-party parsers: they find the same figures.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -45,7 +45,7 @@ struct Family {
     #[serde(rename = "type")]
     kind: String,
     help: String,
-    /// Name, labels, value; none where it is not a number.
+    /// Name, labels, value; `None` for NaN.
     samples: Vec<(String, BTreeMap<String, String>, Option<f64>)>,
 }
 
@@ -58,7 +58,7 @@ struct Times {
     max: f64,
 }
 
-/// Writes a run in the three formats and has them read.
+/// Writes a run in the three formats and has them parsed.
 fn read_by_others(summary: &Summary, python: &std::path::Path) -> Found {
     let folder = tempfile::tempdir().expect("a folder");
     let formats = [Format::Junit, Format::Prometheus, Format::Hlog];
@@ -98,7 +98,7 @@ fn junit(name: &str, summary: &Summary, found: &JUnit) {
     assert_eq!((found.tests, found.failures), (sum(|s| s.tests), sum(|s| s.failures)), "{name}");
     for (suite, scenario) in found.suites.iter().zip(&summary.scenarios) {
         assert_eq!(suite.name, scenario.name);
-        // It ran, each threshold, each assertion.
+        // One for the run itself, plus each threshold and each assertion.
         let cases = 1 + scenario.thresholds.len() + scenario.assertions.len();
         assert_eq!((suite.tests, suite.cases.len()), (cases, cases), "{name}");
         let having = |verdict| scenario.thresholds.iter().filter(|t| t.verdict == verdict).count();
@@ -114,7 +114,7 @@ fn junit(name: &str, summary: &Summary, found: &JUnit) {
             "{name}"
         );
         assert!(suite.cases.iter().all(|case| case.classname == scenario.name), "{name}");
-        // What a Flow sent comes out as it went in.
+        // Text from a Flow is unchanged.
         if let Some(example) = scenario.assertions.iter().find_map(|a| a.example.as_ref()) {
             let mut texts = suite.cases.iter().flat_map(|case| &case.results);
             assert!(texts.any(|(_, _, text)| text.as_ref() == Some(example)), "{name}");
@@ -159,7 +159,7 @@ fn hlog(name: &str, summary: &Summary, found: &BTreeMap<String, Times>) {
             let agrees = |found: f64, expected: Option<f64>| {
                 near(found / 1e3, expected.expect("there were requests"))
             };
-            // Of few requests, which is the p99 is a matter of rounding, and others round otherwise.
+            // With few requests the p99 depends on rounding, and other programs round differently.
             let many = times.count >= 1000;
             times.count == response.count
                 && (!many || agrees(times.p50, response.p50) && agrees(times.p99, response.p99))

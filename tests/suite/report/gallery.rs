@@ -1,6 +1,6 @@
-//! Ten very different runs: each report says what matters, in every format, and is read again.
+//! Ten very different runs: each report says what matters, in every format, and can be read again.
 //!
-//! The pages are left in `target/tmp/reports/`, for whoever wants to look at them.
+//! The pages stay in `target/tmp/reports/` for inspection.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use flowbench::wire::ExceptionInfo;
 
 use super::simulated::{Fate, Load, around, suite};
 
-/// What a Flow may send, and nobody may run.
+/// Something that a Flow may send, but that must never run.
 pub(crate) const SCRIPT: &str = "<script>console.error('run')</script><img src=http://x.invalid/>";
 
 /// All of them, by name.
@@ -214,14 +214,14 @@ fn written(summary: &Summary, format: Format) -> String {
     String::from_utf8(out).expect("text")
 }
 
-/// Where the pages are left.
+/// The folder for the pages.
 pub(crate) fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("reports");
     std::fs::create_dir_all(&folder).expect("target/ can be written");
     folder
 }
 
-/// What a page has to say, and what it must not.
+/// Texts that a page must have, and texts that it must not have.
 fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match name {
         "all-passed" => (
@@ -239,7 +239,7 @@ fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
             &[
                 "<h1>Failed</h1>",
                 "1 of 1 scenario failed.",
-                "does not hold: p99 &lt; 100ms (it is beyond all that came back)",
+                "does not hold: p99 &lt; 100ms (it is above every response time)",
                 "Errors over time",
                 "gateway answered UNAVAILABLE: no replica left",
                 "&lt;script&gt;console.error(&#x27;run&#x27;)&lt;&#x2f;script&gt;",
@@ -250,7 +250,7 @@ fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         ),
         "one-request" => (
             &["<h1>Passed</h1>", ">1<", "8."],
-            // Nothing to see over time, nor a distribution.
+            // Nothing to show over time, and no distribution.
             &["Latency by percentile", "Throughput</b>", "NaN"],
         ),
         "none" => (
@@ -264,7 +264,7 @@ fn expected(name: &str) -> (&'static [&'static str], &'static [&'static str]) {
         ),
         "a-million" => (
             &["<h1>Passed</h1>", ">1,000,000<", ">99.999</text>", ">time, min</text>"],
-            // It takes 6.6 million to tell that.
+            // That percentile needs 6.6 million requests.
             &["not valid", ">99.9999</text>"],
         ),
         "timeouts" => (
@@ -346,7 +346,7 @@ fn reports_of_very_different_runs_say_what_matters() {
     }
 }
 
-/// Ten scenarios of an hour each: what a page is allowed to weigh.
+/// Ten scenarios of an hour each: checks the size of the page.
 #[test]
 fn a_page_of_ten_scenarios_of_an_hour_is_smaller_than_2_mb() {
     let scenario = Load { workers: 10, ..Load::new("search", 10.0, 3600) }.run();

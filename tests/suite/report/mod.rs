@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::schema::fits;
 
-/// Two scenarios with all there is to tell: errors, assertions that fail, callbacks, a matrix.
+/// Two scenarios with everything that reports can show: errors, failed assertions, callbacks, a matrix.
 const SUITE: &str = r#"
 name: shop
 flows:
@@ -72,7 +72,7 @@ impl Place {
         flowbench(self.0.path(), arguments).output().expect("the binary was built")
     }
 
-    /// Renders `out/report.json`, which must work.
+    /// Renders `out/report.json`, which must succeed.
     #[track_caller]
     fn render(&self, arguments: &[&str]) -> String {
         let arguments = [&["report", "out/report.json"], arguments].concat();
@@ -165,7 +165,7 @@ fn junit_is_balanced_and_escaped(place: &Place) {
     let open = |tag: &str| text.matches(&format!("<{tag} ")).count();
     assert_eq!(open("testsuite"), 2);
     assert_eq!(text.matches("</testsuite>").count(), 2);
-    // It ran, four thresholds and `dropped == 0`, two assertions.
+    // The run itself, four thresholds and `dropped == 0`, two assertions.
     assert_eq!(open("testcase"), 16);
     assert!(text.contains(r#"classname="search, &quot;quoted&quot; &lt;b&gt; [protocol=grpc]""#));
     assert!(!text.contains("<b>"));
@@ -300,7 +300,7 @@ fn a_run_that_was_killed_is_told_from_its_journal() {
     child.wait().expect("it was started");
     assert!(!place.path("out/report.json").exists());
 
-    // A line that was not finished is none.
+    // An incomplete line is ignored.
     let mut text = std::fs::read_to_string(&journal).expect("it is there");
     text.push_str(r#"{"measured":{"scena"#);
     std::fs::write(&journal, text).expect("it can be written");
@@ -317,7 +317,7 @@ fn a_run_that_was_killed_is_told_from_its_journal() {
     assert_eq!(result.scenarios[1].end.reason, summary::EndReason::Skipped);
     let page = place.run(&["report", "out/journal.jsonl", "--format", "html"]);
     assert_eq!(page.status.code(), Some(0));
-    // The next run into the same folder leaves the journal of the killed one alone.
+    // The next run in the same folder leaves the journal of the killed one alone.
     assert!(journal.exists());
 }
 

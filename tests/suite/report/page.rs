@@ -1,5 +1,5 @@
-//! Pages in a real browser, from disk: their parts are there, nothing is asked of a network, the
-//! console stays empty, and a phone shows them.
+//! Pages in a real browser, from disk: their parts are there, no network requests are made, the console stays
+//! empty, and they work on a phone.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::gallery::{SCRIPT, folder, runs};
 use crate::chromium::Browser;
 
-/// What a page tells of itself.
+/// Collects facts about a page.
 const LOOK: &str = r#"(() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const hover = figure => {
@@ -41,7 +41,7 @@ const LOOK: &str = r#"(() => {
         .filter(tick => touch(box(axis), box(tick))).map(tick => axis.textContent + " over " + tick.textContent)),
     };
   };
-  // Whatever is wider than its place has a shadow at the edge that says so.
+  // Content that is wider than its container has a shadow at the edge to show that.
   const style = element => getComputedStyle(element);
   const clips = element => element.scrollWidth > element.clientWidth + 1 && style(element).overflowX !== "visible"
     && !element.closest(".sr") && style(element).backgroundImage === "none";
@@ -72,7 +72,7 @@ struct Look {
     text: String,
     figures: Vec<Figure>,
     clipped: Vec<String>,
-    /// Of all words in charts, in px.
+    /// The smallest text in charts, in px.
     smallest: f64,
     scripts: usize,
     width: u32,
@@ -124,7 +124,7 @@ async fn look(browser: &mut Browser, path: &Path, width: u32) -> Look {
     page
 }
 
-/// Results of real searches, with what their pages show.
+/// Results of real searches, with texts on their pages.
 const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
     (
         "rate",
@@ -151,7 +151,7 @@ const SEARCHES: [(&str, &str, &str, &[&str]); 5] = [
         "Sustains ",
         &["Sizes and connections", "Documents against latency"],
     ),
-    ("fails-at-low", include_str!("../../capacity/fails-at-low.json"), "Fails already at ", &[]),
+    ("fails-at-low", include_str!("../../capacity/fails-at-low.json"), "Fails even at ", &[]),
     ("interrupted", include_str!("../../capacity/interrupted.json"), "Inconclusive", &["Trials"]),
 ];
 
@@ -249,7 +249,7 @@ async fn pages_work_from_disk_in_a_browser() {
             }
             "all-failed" => {
                 assert!(has("Errors over time") && has("Errors"), "{titles:?}");
-                // As text, where it stands in an error and in the example of an assertion.
+                // As text, in an error and in the example of an assertion.
                 assert_eq!(wide.text.matches(SCRIPT).count(), 2, "{}", wide.text);
             }
             "none" => assert!(titles.is_empty(), "{titles:?}"),

@@ -1,5 +1,4 @@
-//! Runs as a recorder hears of them, in simulated time: hours take seconds, and every figure is the
-//! same each time.
+//! Runs as seen by a recorder, in simulated time: hours take seconds, and every figure is reproducible.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -19,44 +18,44 @@ use rand_distr::{Distribution, LogNormal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// What becomes of a request.
+/// The outcome of a request.
 pub(crate) enum Fate {
-    /// Answered well after so many ms.
+    /// Succeeded after this many ms.
     Ok(f64),
-    /// Failed after so many ms.
+    /// Failed after this many ms.
     Failed(CallError, f64),
     /// Never sent.
     Dropped,
-    /// Never answered, and given up when the load had ended.
+    /// Never answered, and abandoned after the end of the load.
     Abandoned,
 }
 
-/// A load by the clock.
+/// An open load.
 pub(crate) struct Load {
     pub(crate) name: String,
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
     pub(crate) seconds: u64,
-    /// Workers that send at this rate each, and have the same luck.
+    /// Workers that each send at this rate, with the same outcomes.
     pub(crate) workers: usize,
-    /// What becomes of the request that is due at a second.
+    /// The outcome of a request, by the second at which it is due.
     pub(crate) fate: fn(f64, &mut dyn Rng) -> Fate,
     pub(crate) thresholds: &'static [&'static str],
     pub(crate) end: EndReason,
     pub(crate) message: Option<&'static str>,
 }
 
-/// The stops of a response, and the share of the time that each takes; the rest is the network's.
+/// The hops of a response, and the share of the time that each takes; the rest is the network's.
 const STOPS: [(&str, f64); 2] = [("encoder", 0.3), ("indexer", 0.6)];
 const GATEWAY: f64 = 0.95;
 
-/// A time around a median, with a tail.
+/// A random time around a median, with a tail.
 pub(crate) fn around(median_ms: f64, random: &mut dyn Rng) -> f64 {
     LogNormal::new(median_ms.ln(), 0.35).expect("a finite deviation").sample(random)
 }
 
 impl Load {
-    /// A load in which all goes well.
+    /// A load in which everything succeeds.
     pub(crate) fn new(name: impl Into<String>, rate: f64, seconds: u64) -> Load {
         Load {
             name: name.into(),
@@ -163,13 +162,13 @@ impl Load {
         recording
     }
 
-    /// What each of the workers hands over.
+    /// Adds the recordings of each worker.
     fn add(&self, delta: &Delta, recording: &mut Recording) {
         (0..self.workers).for_each(|_| recording.add(delta.clone()));
     }
 }
 
-/// Tells of all that is done by then.
+/// Reports all requests that are done by then.
 fn land(flying: &mut BTreeMap<(Instant, u64), Finished>, by: Instant, recorder: &mut Recorder) {
     while let Some(entry) = flying.first_entry().filter(|entry| entry.key().0 <= by) {
         recorder.on(Event::Finished(&entry.remove()));
@@ -221,7 +220,7 @@ fn finished(arrival: Arrival, sent: Instant, ms: f64, error: Option<CallError>) 
     }
 }
 
-/// A run of these scenarios, one after the other.
+/// A run of these scenarios in sequence.
 pub(crate) fn suite(name: &str, scenarios: Vec<ScenarioSummary>) -> Summary {
     let verdict = threshold::overall(scenarios.iter().map(|scenario| scenario.verdict));
     let ended = |reason| scenarios.iter().any(|scenario| scenario.end.reason == reason);

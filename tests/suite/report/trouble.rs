@@ -1,4 +1,4 @@
-//! Results that are none, disks that are full, folders that cannot be written.
+//! Invalid results, full disks, folders that cannot be written.
 
 use std::process::{Command, Output, Stdio};
 
@@ -39,7 +39,7 @@ fn what_is_no_result_is_one_error_that_says_where_and_why() {
             replaced("flowbench.report/1", "flowbench.report/2"),
             "`schema` is `flowbench.report/2`, of a newer flowbench; this one reads `flowbench.report/1`",
         ),
-        ("cut off", text[..text.len() / 2].into(), "ends in the middle (line "),
+        ("cut off", text[..text.len() / 2].into(), "is truncated (line "),
         (
             "a field of another type",
             replaced("\"suite\": \"shop\"", "\"suite\": 7"),
@@ -72,11 +72,11 @@ fn what_is_no_result_is_one_error_that_says_where_and_why() {
     assert_eq!(kept, "of yesterday");
 }
 
-/// Runs flowbench where no file can be larger than 4 KiB: a disk that is full, without being root.
+/// Runs flowbench with a limit of 4 KiB per file, which simulates a full disk without root.
 #[cfg(unix)]
 fn on_a_small_disk(place: &Place, arguments: &[&str]) -> Output {
     let mut command = Command::new("sh");
-    // Who ignores the signal gets an error from `write` instead. Blocks are of 512 bytes.
+    // If the signal is ignored, `write` returns an error instead. Blocks are 512 bytes.
     command.args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$@""#, "sh"]);
     command.arg(env!("CARGO_BIN_EXE_flowbench")).args(arguments);
     command.current_dir(place.0.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -109,7 +109,7 @@ fn a_full_disk_leaves_the_former_reports_and_is_told() {
     }
     assert!(files(".").iter().all(|name| !name.to_string_lossy().ends_with(".part")));
 
-    // The same at the end of a run, whose former reports are in the same folder.
+    // The same at the end of a run, with earlier reports in the same folder.
     let before = files("out");
     let former = std::fs::read(place.path("out/report.json")).expect("it is there");
     let ran = on_a_small_disk(&place, &["run", "suite.yaml", "--out", "out"]);
@@ -117,7 +117,7 @@ fn a_full_disk_leaves_the_former_reports_and_is_told() {
     assert!(err(&ran).contains("could not write out/report."), "{}", err(&ran));
     assert!(std::fs::read(place.path("out/report.json")).expect("it is there") == former);
     let left: Vec<_> = files("out").into_iter().filter(|name| !before.contains(name)).collect();
-    // What the disk had room for of the journal.
+    // The part of the journal that fit on the disk.
     assert!(left.iter().all(|name| name == "journal.jsonl"), "{left:?}");
 
     if cfg!(target_os = "linux") {
@@ -134,7 +134,7 @@ fn a_full_disk_leaves_the_former_reports_and_is_told() {
 #[test]
 fn a_folder_that_cannot_be_written_costs_no_run() {
     let place = Place::new();
-    // A run of it would not end within the test's time.
+    // The run must not end within the test's time.
     let suite = super::SUITE.replace("duration: 3s", "duration: 10h");
     std::fs::write(place.path("suite.yaml"), suite).expect("it can be written");
     std::fs::write(place.path("taken"), "a file").expect("it can be written");

@@ -1,10 +1,9 @@
-//! Runs whose true difference is known, with the noise that real ones have: the proof that verdicts
-//! are right as often as they say.
+//! Runs whose true difference is known, with realistic noise: the proof that verdicts are right as often as
+//! claimed.
 //!
-//! A latency is a draw from a body with a heavy tail, times what its second, its run and the hour
-//! have in common with their neighbours; now and then a burst slows a share of some seconds, and now
-//! and then a whole run is slow. How much of each there is on a real machine, a
-//! `NoiseProfile` of its runs shows.
+//! A latency is drawn from a body with a heavy tail, and multiplied by factors for its second, its run and its
+//! hour, which are correlated with their neighbours. Occasionally a burst slows a share of some seconds, or a
+//! whole run is slow. A `NoiseProfile` of runs on a real machine shows how much of each there is.
 
 use flowbench::compare::looks::candidate_first;
 use flowbench::compare::{Run, Second};
@@ -12,63 +11,62 @@ use flowbench::random::Key;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution as _, Exp1, StandardNormal};
 
-/// How noisy runs are. Deviations are those of logarithms, so parts of the value.
+/// How noisy runs are. Deviations are those of logarithms, so shares of the value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Noise {
-    /// Between runs: the luck of each.
+    /// Between runs: random and independent.
     pub(crate) run: f64,
-    /// Between runs: the luck of the hour, and how much of it the next run still has.
+    /// Between runs: the deviation of the hour, and how much of it carries over to the next run.
     pub(crate) hour: (f64, f64),
-    /// The chance that a run is an outlier, and how much slower it is then.
+    /// The probability that a run is an outlier, and how much slower it is then.
     pub(crate) outlier: (f64, f64),
     /// Between seconds of a run.
     pub(crate) second: f64,
-    /// How much of a second's luck the next one has, from 0 to 1.
+    /// How much of a second's deviation carries over to the next, from 0 to 1.
     pub(crate) memory: f64,
-    /// Bursts a second; each slows a fifth of the requests of one to three seconds two- to
-    /// threefold.
+    /// Bursts per second; each slows a fifth of the requests in one to three seconds two- to threefold.
     pub(crate) bursts: f64,
-    /// From the first run of both sides to the last, all get slower by this.
+    /// The slowdown from the first run of both sides to the last.
     pub(crate) drift: f64,
-    /// The share of requests that fail, and how much it differs between seconds.
+    /// The share of requests that fail, and how much it varies between seconds.
     pub(crate) failures: (f64, f64),
 }
 
-/// What a pair of sides is made of.
+/// The parameters of a pair of sides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pair {
-    /// Runs of base and candidate.
+    /// The numbers of runs of base and candidate.
     pub(crate) runs: [usize; 2],
-    /// Length of a run.
+    /// Length of a run in seconds.
     pub(crate) seconds: usize,
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: usize,
-    /// Whether clients send their next request when the last is answered, as many as make about
-    /// [`Pair::rate`] on a quiet machine; else requests follow the clock.
+    /// Whether the load is closed, with as many clients as make about [`Pair::rate`] on a quiet machine;
+    /// otherwise it is open.
     pub(crate) closed: bool,
     /// The noise of both sides.
     pub(crate) noise: Noise,
-    /// What is true of the candidate.
+    /// The true change of the candidate.
     pub(crate) change: TrueChange,
-    /// One run of this side (0 is the base) is this many times slower, whatever the noise does.
+    /// The second run of this side (0 is the base) is this many times slower, in addition to the noise.
     pub(crate) spoiled: Option<(usize, f64)>,
-    /// Whether the sides take turns (A B B A); else the base is all measured before.
+    /// Whether the sides alternate (A B B A); otherwise the base is measured first.
     pub(crate) turns: bool,
 }
 
-/// What is true of the candidate.
+/// The true change of the candidate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum TrueChange {
     /// All latencies are this many times larger.
     All(f64),
-    /// Those above p90 are: the body stays.
+    /// Only latencies above p90 are: the body stays.
     Tail(f64),
-    /// So many more of all requests fail.
+    /// This additional share of requests fails.
     Failures(f64),
 }
 
 impl Noise {
-    /// A machine of one's own in a shared rack: what the published table is made with.
+    /// A dedicated machine in a shared rack: the noise in the published table.
     pub(crate) const USUAL: Noise = Noise {
         run: 0.008,
         hour: (0.004, 0.5),
@@ -94,8 +92,7 @@ impl Noise {
 }
 
 impl Pair {
-    /// Ten runs a side of a minute at 500/s, in turns, on a machine of one's own, and nothing
-    /// changed.
+    /// Ten runs per side of a minute each at 500/s, alternating, on a dedicated machine, without a change.
     pub(crate) const USUAL: Pair = Pair {
         runs: [10, 10],
         seconds: 60,
@@ -113,8 +110,8 @@ impl Pair {
         (side(0), side(1))
     }
 
-    /// The `n`-th run of a side (0 is the base); beyond [`Pair::runs`] there are as many more as
-    /// are wanted, with the same noise.
+    /// The `n`-th run of a side (0 is the base); beyond [`Pair::runs`] there are any number of further runs
+    /// with the same noise.
     pub(crate) fn run(&self, seed: u64, side: usize, n: usize) -> Run {
         let candidate = side == 1;
         let place = match self.turns {
@@ -138,7 +135,7 @@ impl Pair {
         if rng.random_bool(noise.outlier.0) {
             level += noise.outlier.1.ln_1p();
         }
-        // Not the first, which is never in the middle of its side.
+        // The second run, because the first is never in the middle of its side.
         if let Some((_, factor)) = self.spoiled.filter(|(of, _)| (*of, 1) == (side, n)) {
             level += factor.ln();
         }
@@ -170,7 +167,7 @@ impl Pair {
         let failing = (failing * (spread * normal(rng)).exp() + more).min(1.0);
         let mut latencies: Vec<u64> = Vec::with_capacity(self.rate);
         let mut failed = 0;
-        // What clients have between them, in ms.
+        // The time that all clients share, in ms.
         let mut left = self.rate as f64 * TYPICAL_MS;
         let mut requests = 0;
         while if self.closed { left > 0.0 } else { requests < self.rate } {
@@ -196,7 +193,7 @@ impl Pair {
     }
 }
 
-/// As exact as histograms are: what differs by less than a thousandth is the same.
+/// The precision of histograms: values within a thousandth are equal.
 fn three_digits(us: u64) -> u64 {
     let shift = (u64::BITS - us.leading_zeros()).saturating_sub(11);
     us >> shift << shift
@@ -209,17 +206,17 @@ fn normal(rng: &mut impl Rng) -> f64 {
 /// The mean of [`latency`].
 const TYPICAL_MS: f64 = 10.48;
 
-/// A latency in ms, and whether it lies above p90: lognormal around 10 ms, and above p90 with a tail
-/// that falls like the fifth power.
+/// A latency in ms, and whether it lies above p90: lognormal around 10 ms, with a tail above p90 that falls
+/// with the fifth power.
 fn latency(rng: &mut impl Rng) -> (f64, bool) {
     const SIGMA: f64 = 0.25;
-    /// Of the standard normal distribution.
+    /// The p90 of the standard normal distribution.
     const Z90: f64 = 1.281_551_565_545;
     if rng.random_bool(0.1) {
         let above: f64 = Exp1.sample(rng);
         (10.0 * (SIGMA * Z90 + above / 5.0).exp(), true)
     } else {
-        // The rest is the lognormal below its p90.
+        // Otherwise from the lognormal below its p90.
         let below = loop {
             let drawn = normal(rng);
             if drawn < Z90 {

@@ -1,25 +1,25 @@
-//! What the noise of a row of runs looks like, in a few figures: what real and simulated runs of the
-//! same thing have to share before anything that was simulated is believed.
+//! The noise of a series of runs in a few figures, which simulated runs must share with real ones to be
+//! credible.
 
 use flowbench::compare::{Metric, Run};
 use flowbench::random::Key;
 use flowbench::stats::{autocorrelation, mean, median, squares};
 
-/// The noise of runs of the same thing, one after the other. Deviations and differences are those of
-/// logarithms, so parts of the value.
+/// The noise of consecutive runs of the same thing. Deviations and differences are those of logarithms, so
+/// shares of the value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct NoiseProfile {
-    /// Runs.
+    /// The number of runs.
     pub(crate) runs: usize,
-    /// p90, p99 and p99.9 in parts of p50.
+    /// p90, p99 and p99.9 relative to p50.
     pub(crate) shape: [f64; 3],
     /// The standard deviation of p50 between runs.
     pub(crate) runs_p50: f64,
-    /// The same of p99.
+    /// The same for p99.
     pub(crate) runs_p99: f64,
-    /// What of it comes from within runs, by moving-block bootstrap of their seconds.
+    /// The part of it that comes from within runs, by moving-block bootstrap of their seconds.
     pub(crate) within_p99: f64,
-    /// How much a run's p99 says about the next one's.
+    /// The correlation between the p99 of consecutive runs.
     pub(crate) runs_memory: f64,
     /// The p99 of the last run over that of the first, along the median slope.
     pub(crate) drift: f64,
@@ -27,16 +27,16 @@ pub(crate) struct NoiseProfile {
     pub(crate) worst: f64,
     /// The standard deviation of p50 between the seconds of a run.
     pub(crate) seconds_p50: f64,
-    /// How much a second says about the next: the share of requests above the run's p50.
+    /// The correlation between consecutive seconds, of the share of requests above the run's p50.
     pub(crate) memory_p50: f64,
-    /// The same of p99.
+    /// The same for p99.
     pub(crate) memory_p99: f64,
     /// The share of seconds in which five times as many requests as usual lie above p99.
     pub(crate) bad_seconds: f64,
 }
 
 impl NoiseProfile {
-    /// Of runs in the order of time; all figures are 0 of fewer than three.
+    /// From runs in the order of time; all figures are 0 for fewer than three.
     pub(crate) fn of(runs: &[Run]) -> NoiseProfile {
         if runs.len() < 3 {
             return NoiseProfile { runs: runs.len(), ..NoiseProfile::default() };
@@ -74,7 +74,7 @@ impl NoiseProfile {
         }
     }
 
-    /// Figure by figure the median of several portraits; of none, all are 0.
+    /// The median of several profiles, figure by figure; all 0 if there are none.
     pub(crate) fn median(all: &[NoiseProfile]) -> NoiseProfile {
         if all.is_empty() {
             return NoiseProfile::default();
@@ -96,7 +96,7 @@ impl NoiseProfile {
         }
     }
 
-    /// The figures with their names, as a table has them.
+    /// The figures with their names, for a table.
     pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let times = |factor: f64| format!("{factor:.2}");

@@ -1,6 +1,6 @@
 //! Any Document or message that a form can carry.
 //!
-//! Each limit is one that the form's documentation names: what a form cannot carry is not made.
+//! Each limit is documented for the form: values that it cannot carry are not generated.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +20,12 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-/// What a form can carry of a Document.
+/// A form, which determines what a Document can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrier {
     Protobuf(Family),
     Json(Family),
-    /// Documents as files and people get them.
+    /// The plain form for files and people.
     Plain,
 }
 
@@ -82,7 +82,7 @@ fn leaf(carrier: Carrier) -> impl Strategy<Value = Document> {
 
 type Contents = (Option<String>, Option<Bytes>, Option<NdArray>);
 
-/// v1 has one content, and none that is empty. Blobs of v2 are text in its JSON.
+/// v1 has one content, which is never empty. Blobs of v2 are text in its JSON.
 fn content(carrier: Carrier) -> BoxedStrategy<Contents> {
     let blob = match carrier {
         Carrier::Json(Family::V2) => text().prop_map(Bytes::from).boxed(),
@@ -104,7 +104,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "\\PC{0,9}", any::<String>()]
 }
 
-/// JSON has no NaN, and NaN is not equal to itself.
+/// No NaN: JSON cannot represent it, and it is not equal to itself.
 fn single() -> impl Strategy<Value = f32> {
     prop_oneof![Just(0.0), prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL]
 }
@@ -116,19 +116,19 @@ fn double() -> impl Strategy<Value = f64> {
 fn array(carrier: Carrier) -> BoxedStrategy<NdArray> {
     let dense = |tensor: BoxedStrategy<Tensor>| tensor.prop_map(NdArray::Dense).boxed();
     match carrier {
-        // Bytes are bytes, be they well formed or not.
+        // Bytes need not be well-formed.
         Carrier::Protobuf(Family::V1) => {
             prop_oneof![dense(any_tensor(true).boxed()), sparse().boxed()].boxed()
         }
         Carrier::Protobuf(Family::V2) => dense(any_tensor(false).boxed()),
-        // A list tells numbers from booleans and integers from floats, and that is all.
+        // A list distinguishes numbers from booleans and integers from floats, but nothing more.
         Carrier::Json(family) => {
             const TOLD: [ScalarKind; 3] = [ScalarKind::F64, ScalarKind::I64, ScalarKind::Bool];
-            // v2's gateways take none without axes.
+            // v2's gateways reject arrays without axes.
             let sendable = move |tensor: &Tensor| family == Family::V1 || !tensor.shape.is_empty();
             dense(listed_tensor(&TOLD, 1..4).prop_filter("no axes", sendable).boxed())
         }
-        // All but axes behind one of length 0.
+        // Everything except axes behind one of length 0.
         Carrier::Plain => prop_oneof![
             dense(listed_tensor(&ScalarKind::ALL, 1..4).boxed()),
             dense(
@@ -168,7 +168,7 @@ fn listed_tensor(kinds: &'static [ScalarKind], axes: Range<u32>) -> impl Strateg
     let shape = vec(axes, 0..4);
     (prop::sample::select(kinds), shape).prop_flat_map(|(kind, shape)| {
         let count = shape.iter().product::<u32>() as usize;
-        // Finite in their own type.
+        // Finite in its own type.
         let number = match kind {
             ScalarKind::F16 => (-65504.0..65504.0).prop_map(Number::Float).boxed(),
             ScalarKind::F32 => single().prop_map(|value| Number::Float(value.into())).boxed(),
@@ -179,7 +179,7 @@ fn listed_tensor(kinds: &'static [ScalarKind], axes: Range<u32>) -> impl Strateg
     })
 }
 
-/// Numbers are doubles in v1, and integers of 32 bits or doubles in v2.
+/// Numbers are doubles in v1, and 32-bit integers or doubles in v2.
 fn map(carrier: Carrier) -> BoxedStrategy<Map<String, Value>> {
     let map = btree_map(text(), value(), 0..3)
         .prop_map(|map| map.into_iter().collect::<Map<_, _>>())
@@ -190,7 +190,7 @@ fn map(carrier: Carrier) -> BoxedStrategy<Map<String, Value>> {
     }
 }
 
-/// The 19 keys of v1's JSON leave it out.
+/// The 19 keys of v1's JSON do not include it.
 fn metadata(carrier: Carrier) -> BoxedStrategy<Map<String, Value>> {
     match carrier {
         Carrier::Json(Family::V1) => Just(Map::new()).boxed(),
@@ -240,7 +240,7 @@ fn scores(carrier: Carrier) -> impl Strategy<Value = IndexMap<String, NamedScore
     btree_map(text(), score, 0..3).prop_map(|scores| scores.into_iter().collect())
 }
 
-/// Fields of a schema of its own: v2's alone. Their types are lost in JSON.
+/// Custom schema fields, which only v2 has. Their types are lost in JSON.
 fn extra(carrier: Carrier) -> BoxedStrategy<IndexMap<String, NodeProto>> {
     let nodes = match carrier {
         Carrier::Protobuf(Family::V1) | Carrier::Json(Family::V1) => {
@@ -324,7 +324,7 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
-/// To the microsecond, from 1970 to the year 9999, which is what HTTP's times can say.
+/// With microseconds, from 1970 to the year 9999, the range of times over HTTP.
 fn time() -> impl Strategy<Value = SystemTime> {
     (0..253_402_300_799_000_000_u64).prop_map(|micros| UNIX_EPOCH + Duration::from_micros(micros))
 }

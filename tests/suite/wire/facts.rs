@@ -1,4 +1,4 @@
-//! What a user or another program can rely on, a fact a row.
+//! Facts that a user or another program can rely on, one per row.
 
 use bytes::Bytes;
 use flowbench::wire::{
@@ -8,7 +8,7 @@ use flowbench::wire::{
 use prost::Message;
 use serde_json::{Map, Value, json};
 
-/// An error with its causes, as it is shown.
+/// An error with its causes, as displayed.
 fn told(error: &dyn std::error::Error) -> String {
     match error.source() {
         None => error.to_string(),
@@ -38,7 +38,7 @@ fn what_cannot_be_sent_says_why() {
     const V2_JSON: Form = Form::Json(Family::V2);
     let tensor = || Tensor::from_f32(&[1.0]);
     let check = |form: Form, doc: Document, expected: &str| {
-        // Wherever in a request it stands.
+        // Wherever it is in a request.
         let outer = Document { chunks: vec![doc.clone()], ..Document::default() };
         for doc in [doc, outer] {
             let error = form.encode_request(&request(doc.clone())).expect_err(expected);
@@ -62,20 +62,21 @@ fn what_cannot_be_sent_says_why() {
         check(
             form,
             doc(|doc| drop(doc.extra.insert("price".into(), proto::v2::NodeProto::default()))),
-            "Document `d`: Documents of the v1 family have no field `price`; a Flow of your own Documents is of v2 (`family: v2`)",
+            "Document `d`: Documents of the v1 family have no field `price`; a Flow with custom \
+             Documents belongs to v2 (`family: v2`)",
         );
     }
     check(
         V2,
         doc(|doc| drop(doc.tags.insert("count".into(), json!([1, 2_147_483_648_u32])))),
-        "Document `d`: `count` holds 2147483648, and integers of v2 end at 2147483647; a float such \
-         as 2147483648.0 goes further",
+        "Document `d`: `count` is 2147483648, but integers of v2 are limited to 2147483647; use \
+         a float such as 2147483648.0",
     );
     check(
         V2,
         doc(|doc| doc.granularity = u32::MAX),
-        "Document `d`: `granularity` holds 4294967295, and integers of v2 end at 2147483647; a \
-         float such as 4294967295.0 goes further",
+        "Document `d`: `granularity` is 4294967295, but integers of v2 are limited to \
+         2147483647; use a float such as 4294967295.0",
     );
     let sparse = SparseTensor {
         indices: tensor(),
@@ -96,12 +97,13 @@ fn what_cannot_be_sent_says_why() {
         check(
             form,
             sparse.clone(),
-            "array of Document `d` cannot be sent: the array is sparse: its indices do not go with its shape and values",
+            "array of Document `d` cannot be sent: the array is sparse: its indices do not match \
+             its shape and values",
         );
         check(
             form,
             with_tensor(Tensor::from_f32(&[1.0, f32::NAN])),
-            "array of Document `d` cannot be sent: NaN is no number of JSON",
+            "array of Document `d` cannot be sent: NaN cannot be represented in JSON",
         );
         check(
             form,
@@ -111,8 +113,8 @@ fn what_cannot_be_sent_says_why() {
         check(
             form,
             with_tensor(Tensor::new("<c8", vec![1], Bytes::from_static(b"\0\0\0\0\0\0\0\0"))),
-            "array of Document `d` cannot be sent: values of `<c8` are complex, here are only real \
-             ones possible",
+            "array of Document `d` cannot be sent: values of `<c8` are complex; only real ones \
+             are supported here",
         );
         check(
             form,
@@ -122,14 +124,14 @@ fn what_cannot_be_sent_says_why() {
         check(
             form,
             doc(|doc| doc.weight = f32::INFINITY),
-            "Document `d`: weight, offset and location have to be finite",
+            "Document `d`: weight, offset and location must be finite",
         );
     }
     check(
         V2_JSON,
         doc(|doc| doc.blob = Some(Bytes::from_static(b"\xff\0"))),
-        "Document `d`: a blob travels as UTF-8 text over v2's HTTP, and these bytes are none; gRPC \
-         and WebSocket carry any",
+        "Document `d`: v2's HTTP sends blobs as UTF-8 text, and these bytes are not valid UTF-8; \
+         use gRPC or WebSocket",
     );
 }
 
@@ -161,7 +163,7 @@ fn a_head_is_read_without_its_documents() {
         let mut message = message.clone();
         message.header.request_id = "an id".into();
         let bytes = Form::Protobuf(family).encode_response(&message).expect("valid");
-        // The text is the last thing in it, and now it is no UTF-8.
+        // The text comes last, and is now invalid UTF-8.
         let mut damaged = bytes.to_vec();
         let text = damaged.windows(5).position(|part| part == b"hello").expect("it is there");
         damaged[text] = 0xff;
@@ -190,7 +192,7 @@ fn parameters_of_requests_are_never_nothing() {
     check(json!({"__results__": {"a": "b"}}), json!({"__results__": {"a": "b"}}));
 }
 
-/// Over gRPC, doubles come back for all numbers of tags in v1, and in v2 for floats alone.
+/// Over gRPC, all numbers in tags become doubles in v1, and only floats do in v2.
 #[test]
 fn numbers_of_tags_keep_what_the_family_keeps() {
     let check = |family: Family, expected: Value| {
@@ -220,7 +222,7 @@ fn numbers_that_json_has_not_become_text() {
     assert_eq!(Value::from(read[0].tags.clone()), expected);
 }
 
-/// The names of the nodes that a Document of v2 is written with.
+/// The names of the nodes in an encoded v2 Document.
 fn nodes(doc: Document) -> Vec<String> {
     let bytes = Family::V2.encode_docs(&[doc]).expect("valid");
     let list = proto::v2::DocListProto::decode(bytes).expect("it was just written");
@@ -307,9 +309,12 @@ fn plain_json_says_what_is_wrong() {
     check(r#"{"granularity": 1.5}"#, "expected a whole number");
     check(r#"{"blob": "*"}"#, "not base64");
     check(r#"{"chunks": {"id": "a"}}"#, "expected a list of Documents");
-    check(r#"{"tensor": [1, [2]]}"#, "a list stands where elsewhere there is a number");
-    check(r#"{"tensor": [[1], 2]}"#, "a number stands where elsewhere there is a list");
-    check(r#"{"tensor": [[1, 2], [3]]}"#, "a list of 1 stands where elsewhere there is one of 2");
+    check(r#"{"tensor": [1, [2]]}"#, "expected a number, as elsewhere at this depth, found a list");
+    check(r#"{"tensor": [[1], 2]}"#, "expected a list, as elsewhere at this depth, found a number");
+    check(
+        r#"{"tensor": [[1, 2], [3]]}"#,
+        "expected a list of length 2, as elsewhere at this depth, found one of length 1",
+    );
     check(r#"{"tensor": "abc"}"#, "expected an array as nested lists of numbers");
     check(r#"{"tensor": [1], "tensor_dtype": "<U3"}"#, "unknown dtype `<U3`");
     let deep = format!("{}{}", r#"{"chunks":["#.repeat(34), "]}".repeat(34));
@@ -339,7 +344,7 @@ fn plain_json_is_short() {
     );
 }
 
-/// As pydantic reads what a client of v1 sends.
+/// Accepts what pydantic would accept from a v1 client.
 #[test]
 fn a_gateway_of_v1_takes_what_pydantic_takes() {
     let body = br#"{"data": {"docs": [{"text": 1, "id": true, "unknown": {}, "blob": "Y W I="}]},
@@ -508,7 +513,7 @@ fn values_are_read_in_every_type_and_order() {
         let values: Vec<_> =
             tensor.values_f64().unwrap_or_else(|e| panic!("{dtype}: {e}")).collect();
         assert_eq!(values, [expected], "{dtype}");
-        // And back, for each of them is exact.
+        // And back, because each of them is exact.
         let wide = tensor.cast(&"<f8".into()).expect("real numbers");
         assert_eq!(wide.cast(&dtype.into()).expect("real numbers"), tensor, "{dtype}");
     };

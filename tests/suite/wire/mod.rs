@@ -1,4 +1,4 @@
-//! Laws that hold for every message, not only for those that somebody once sent.
+//! Properties that hold for every message, not only for recorded ones.
 
 mod arbitrary;
 mod facts;
@@ -34,8 +34,7 @@ fn messages_of(carrier: fn(Family) -> Carrier) -> impl Strategy<Value = (Family,
     families().prop_flat_map(move |family| (Just(family), arbitrary::message(carrier(family))))
 }
 
-/// The message as it comes back from a request: the id is set by who sends, and parameters are
-/// never empty.
+/// The message after a round trip as a request: the sender sets the id, and parameters are never empty.
 fn as_sent(message: &DataRequest, id: RequestId) -> DataRequest {
     let mut sent = message.clone();
     sent.header.request_id = String::from_utf8(id.digits().to_vec()).expect("digits");
@@ -46,7 +45,7 @@ fn as_sent(message: &DataRequest, id: RequestId) -> DataRequest {
     sent
 }
 
-/// Fewer cases than is usual, for each of them does much; `PROPTEST_CASES` asks for more.
+/// Fewer cases than usual, because each does a lot of work; `PROPTEST_CASES` sets more.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig { cases: usual.cases / 4, ..usual }
@@ -83,7 +82,7 @@ proptest! {
         let form = Form::Json(family);
         let id = RequestId { sender: 3, number: u64::MAX };
         let request = form.encode_request(&message).expect("it can carry it");
-        // A request has no status and no routes, and an empty target is none.
+        // A request has no status and no routes, and an empty target means none.
         let mut sent = as_sent(&message, id);
         sent.header.status = None;
         sent.header.target_executor = sent.header.target_executor.filter(|text| !text.is_empty());
@@ -102,7 +101,7 @@ proptest! {
         answer.header.exec_endpoint.get_or_insert_default();
         answer.header.target_executor.get_or_insert_default();
         match family {
-            // A gateway of v1 makes floats of tags, and booleans of some.
+            // A v1 gateway turns numbers in tags into floats, and some into booleans.
             Family::V1 => answer.data.iter_mut().flatten().for_each(without_tags),
             Family::V2 => {
                 answer.header.exec_endpoint = None;
@@ -132,7 +131,7 @@ proptest! {
         prop_assert_eq!(read, doc, "{}", text);
     }
 
-    /// It is for people to look at, and they may have made any Document.
+    /// The plain form is for people, who may have created any Document.
     #[test]
     fn every_document_has_a_plain_form((_, docs) in docs_of(Carrier::Protobuf)) {
         for doc in docs {
@@ -147,7 +146,7 @@ proptest! {
         stream in any::<bool>(),
         gzip in any::<bool>(),
     ) {
-        // The first Document tells the family, by more than nothing.
+        // The family is detected from the first Document, if it has any content.
         prop_assume!(docs.first().is_none_or(|doc| doc.id.chars().all(|c| c > ' ')));
         let format = match stream {
             true => files::FileFormat::ProtobufStream,
@@ -188,7 +187,7 @@ proptest! {
         use_all_of(bytes.into());
     }
 
-    /// Nearly right is where decoders get furthest.
+    /// Decoders get furthest with almost correct input.
     #[test]
     fn damaged_messages_are_an_error_at_worst(
         (family, message) in messages_of(Carrier::Protobuf),
@@ -208,7 +207,7 @@ proptest! {
     }
 }
 
-/// Numbers of tags go out with a decimal point.
+/// Numbers in tags are sent with a decimal point.
 fn with_float_tags(doc: &mut Document) {
     fn float(value: &mut Value) {
         match value {
@@ -236,7 +235,7 @@ fn damaged(bytes: &[u8], damage: &[(prop::sample::Index, u8)]) -> Bytes {
     bytes.into()
 }
 
-/// Reads bytes in every way there is, and does with what is read all that one can do.
+/// Reads bytes in every possible way, and uses the result in every possible way.
 fn use_all_of(bytes: Bytes) {
     for form in FORMS {
         let _ = form.decode_head(&bytes);
@@ -273,7 +272,7 @@ fn use_document(doc: &Document) {
     doc.chunks.iter().chain(&doc.matches).for_each(use_document);
 }
 
-/// A Document within a Document, and so on.
+/// Documents nested to this depth.
 fn nested(depth: usize) -> Document {
     (0..depth).fold(Document::from_text("innermost"), |doc, _| Document {
         chunks: vec![doc],
@@ -299,10 +298,10 @@ fn what_can_be_written_can_be_read_at_any_depth() {
     }
 }
 
-/// What a decoder meets that follows lengths before it looks.
+/// A decoder that trusts lengths before checking them would fail here.
 #[test]
 fn claims_of_size_take_no_memory() {
-    // A message of 2 GiB, an array of as many Documents, a tensor of 2^96 values.
+    // A message of 2 GiB, an array with as many Documents, a tensor with 2^96 values.
     let claims: [&[u8]; 3] = [
         b"\x0a\xff\xff\xff\xff\x07",
         b"\x22\xff\xff\xff\xff\x07\x0a\xff\xff\xff\xff\x07",

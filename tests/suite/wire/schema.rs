@@ -1,4 +1,4 @@
-//! Schemas that Flows tell, and Documents made to fit them.
+//! Schemas reported by Flows, and Documents made to fit them.
 
 use flowbench::wire::{Document, Schema, Schemas};
 use serde_json::{Value, json};
@@ -83,36 +83,36 @@ fn what_does_not_fit_is_told_with_what_is_wanted_and_given() {
     let known = "prompt, n, temperature, stream, data, uri, tags, mat, vec, floats, colour, either, \
                  prices, point, points, anything";
     for (fields, message) in [
-        (json!({}), "field `prompt` of `Rich` wants text, and is not given".to_owned()),
+        (json!({}), "field `prompt` of `Rich` requires text, but is missing".to_owned()),
         (
             json!({"prompt": "a", "promt": 1}),
             format!("`Rich` has no field `promt`: it has {known}"),
         ),
-        (json!({"prompt": ["a"]}), "field `prompt` wants text, given is a list".into()),
+        (json!({"prompt": ["a"]}), "field `prompt` requires text, found a list".into()),
         (
             json!({"prompt": "a", "n": "three"}),
-            "field `n` wants a whole number, given is the text `three`".into(),
+            "field `n` requires a whole number, found the text `three`".into(),
         ),
         (
             json!({"prompt": "a", "n": 1.5}),
-            "field `n` wants a whole number, given is the number 1.5".into(),
+            "field `n` requires a whole number, found the number 1.5".into(),
         ),
-        (json!({"prompt": "a", "n": null}), "field `n` wants a whole number, given is null".into()),
+        (json!({"prompt": "a", "n": null}), "field `n` requires a whole number, found null".into()),
         (
             json!({"prompt": "a", "mat": [1, 2, 3]}),
-            "field `mat` wants an array of shape [2, 2], given is an array of shape [3]".into(),
+            "field `mat` requires an array of shape [2, 2], found an array of shape [3]".into(),
         ),
         (
             json!({"prompt": "a", "colour": "green"}),
-            "field `colour` wants `red` or `blue` or null, given is the text `green`".into(),
+            "field `colour` requires `red` or `blue` or null, found the text `green`".into(),
         ),
         (
             json!({"prompt": "a", "either": [1]}),
-            "field `either` wants a whole number or text, given is a list".into(),
+            "field `either` requires a whole number or text, found a list".into(),
         ),
         (
             json!({"prompt": "a", "points": [{"x": 1}, {"x": "hot"}]}),
-            "field `points[1].x` wants a number, given is the text `hot`".into(),
+            "field `points[1].x` requires a number, found the text `hot`".into(),
         ),
         (
             json!({"prompt": "a", "point": {"y": 1}}),
@@ -120,7 +120,7 @@ fn what_does_not_fit_is_told_with_what_is_wanted_and_given() {
         ),
         (
             json!({"prompt": "a", "tags": "a"}),
-            "field `tags` wants a list (text), given is the text `a`".into(),
+            "field `tags` requires a list (text), found the text `a`".into(),
         ),
     ] {
         assert_eq!(fit(&schema, fields.clone()), Err(message), "{fields}");
@@ -175,7 +175,7 @@ fn an_openapi_has_them_under_data() {
     assert_eq!(schemas.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["/a"]);
     let schema = &schemas.endpoint("/a").expect("it is told of").input;
     let error = fit(schema, json!({"prompt": "a", "point": {"x": "hot"}}));
-    assert_eq!(error, Err("field `point.x` wants a number, given is the text `hot`".into()));
+    assert_eq!(error, Err("field `point.x` requires a number, found the text `hot`".into()));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn what_cannot_be_read_refuses_nothing() {
     ] {
         assert!(Schema::read(&schema, None).is_none(), "{schema}");
     }
-    // Circles end, and what is odd takes anything.
+    // Cycles end, and unusual schemas accept anything.
     let odd = json!({
         "$defs": {"Node": {"properties": {"next": {"$ref": "#/$defs/Node"}}, "type": "object"}},
         "properties": {"node": {"$ref": "#/$defs/Node"}, "odd": {"type": "quantity"}, "gone": {"$ref": "#/$defs/Gone"}},
@@ -228,25 +228,25 @@ fn limits_of_values_are_kept() {
     for (fields, told) in [
         (
             json!({"stars": 9}),
-            "field `stars` wants a whole number from 10 on up to 12, given is the number 9",
+            "field `stars` requires a whole number from 10 to 12, found the number 9",
         ),
-        (json!({"stars": 13}), "given is the number 13"),
+        (json!({"stars": 13}), "found the number 13"),
         (
             json!({"share": 2}),
-            "field `share` wants a number above 2 up to 3, given is the number 2",
+            "field `share` requires a number above 2 up to 3, found the number 2",
         ),
         (
             json!({"code": "short"}),
-            "field `code` wants text of 12 to 14 characters, given is the text `short`",
+            "field `code` requires text of 12 to 14 characters, found the text `short`",
         ),
         (
             json!({"tags": ["a"]}),
-            "field `tags` wants a list (text) of 3 to 4 items, given is a list",
+            "field `tags` requires a list (text) of 3 to 4 items, found a list",
         ),
-        (json!({"maybe": 6}), "a whole number up to 5 or null, given is the number 6"),
+        (json!({"maybe": 6}), "a whole number up to 5 or null, found the number 6"),
         (
             json!({"pair": ["one", "two"]}),
-            "field `pair[0]` wants a whole number, given is the text `one`",
+            "field `pair[0]` requires a whole number, found the text `one`",
         ),
     ] {
         let error = fit(&schema, fields.clone()).expect_err("it does not fit");

@@ -1,5 +1,5 @@
-//! One TCP connection to a Flow, with TLS if the target has it. All three protocols start here, so all
-//! report the same errors.
+//! One TCP connection to a Flow, with TLS if the target has it. All three protocols start here, so
+//! that all report the same errors.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use super::tls::{self, Alpn};
 use crate::client::{CallError, ClientConfig, ConfigError, TlsOptions};
 use crate::wire::Target;
 
-/// Makes connections to one target. Certificates are read once; cheap to clone.
+/// Opens connections to one target. Certificates are read once; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     target: Target,
@@ -49,10 +49,10 @@ pub(super) enum Connection {
 }
 
 impl Connector {
-    /// Reads the files that `config.tls` names; connects to nothing.
+    /// Reads the files that `config.tls` names; does not connect.
     ///
     /// # Errors
-    /// A TLS option that cannot be used.
+    /// An invalid TLS option.
     pub(super) fn new(config: &ClientConfig, alpn: Alpn) -> Result<Connector, ConfigError> {
         let target = config.target.clone();
         let limit = config.connect_timeout;
@@ -64,13 +64,13 @@ impl Connector {
         Ok(Connector { target, tls: Some(Tls { config, name }), limit })
     }
 
-    /// A connector to the same place without TLS.
+    /// A connector to the same address without TLS.
     pub(super) fn plain(&self) -> Connector {
         Connector { tls: None, ..self.clone() }
     }
 
-    /// A TLS connector that takes any certificate: to find out what a port is, never to send
-    /// something that matters.
+    /// A TLS connector that accepts any certificate: for finding out what a port speaks, never for
+    /// sending anything that matters.
     pub(super) fn asking(target: &Target, alpn: Alpn) -> Option<Connector> {
         let tls = TlsOptions { insecure: true, ..TlsOptions::default() };
         let target = Target { tls: true, ..target.clone() };
@@ -97,7 +97,7 @@ impl Connector {
         self.limit
     }
 
-    /// Connects, TLS handshake included, without delay for small packets (`TCP_NODELAY`).
+    /// Connects, including the TLS handshake, with `TCP_NODELAY`.
     ///
     /// # Errors
     /// `Connect` and `Tls`, also when the peer is too slow.
@@ -114,7 +114,7 @@ impl Connector {
             Ok(Err(error)) => return Err(refused(error.to_string())),
             Err(_) => return Err(refused(format!("no answer within {:?}", self.limit))),
         };
-        // Fails only for a connection that is gone already, and then the next step tells.
+        // Fails only if the connection is already gone, which the next step reports.
         let _ = tcp.set_nodelay(true);
         let Some(tls) = &self.tls else {
             return Ok(Connection::Plain(tcp));
@@ -131,8 +131,8 @@ impl Connector {
     }
 }
 
-/// Whether a connection was not opened because this process or machine may not have more: files, local
-/// ports, memory.
+/// Whether a connection was not opened because this process or machine reached a limit: files,
+/// local ports, memory.
 fn is_own_limit(error: &io::Error) -> bool {
     use rustix::io::Errno;
     const LIMITS: [Errno; 5] =
@@ -207,12 +207,12 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// The reason that a server gave before it hung up, after a write failed for that; `None` if it gave
+/// The reason that a server gave before it hung up, read after a write failed; `None` if it gave
 /// none.
 ///
-/// In TLS 1.3 a server rejects a client's certificate, or a missing one, after the client has begun to
-/// send. It hangs up at once, so that the next write fails while its reason waits to be read. Anything
-/// else that waits there is left to be read.
+/// In TLS 1.3 a server rejects a client's certificate, or a missing one, after the client has begun
+/// to send. It hangs up at once, so the next write fails while the reason waits to be read.
+/// Anything else that waits there is left unread.
 fn with_last_words<T>(
     stream: &mut TlsStream<TcpStream>,
     cx: &mut Context<'_>,
@@ -237,7 +237,7 @@ fn with_last_words<T>(
     }
 }
 
-/// Reads the bytes that have arrived.
+/// Reads the bytes that have already arrived.
 struct Ready<'a>(&'a TcpStream);
 
 impl io::Read for Ready<'_> {

@@ -1,4 +1,4 @@
-//! TLS servers that a test makes itself, certificates included.
+//! TLS servers of the tests, with certificates made here.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::RootCertStore;
@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::wire::Protocol;
 
-/// A CA, what it signed, and the files of a client's options.
+/// A CA that signs certificates, and the files of a client's options.
 pub(in crate::client) struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-/// What a server presents.
+/// The certificate and key of a server.
 pub(in crate::client) struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -78,7 +78,7 @@ pub(in crate::client) fn config(protocol: Protocol, port: u16, tls: bool) -> Cli
     ClientConfig::new(Target { protocol, host, port, tls, user_info: None })
 }
 
-/// A server that takes one TLS connection and says hello; its port.
+/// A server that accepts one TLS connection and says hello; returns its port.
 async fn hello(config: rustls::ServerConfig) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -93,7 +93,7 @@ async fn hello(config: rustls::ServerConfig) -> u16 {
     port
 }
 
-/// A server that takes connections and writes `bytes` to each after its first read.
+/// A server that accepts connections and writes `bytes` to each after its first read.
 async fn plain(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -106,7 +106,7 @@ async fn plain(bytes: &'static [u8]) -> u16 {
     port
 }
 
-/// Connects and reads: the hello, or the words of the error without the address.
+/// Connects and reads: the hello, or the error message without the address.
 async fn say_hello(port: u16, tls: TlsOptions) -> Result<String, String> {
     let config = ClientConfig { tls, ..config(Protocol::Grpc, port, true) };
     let shown = format!("TLS with {} failed: ", config.target);
@@ -136,7 +136,7 @@ async fn an_unknown_issuer_is_refused_with_a_way_out() {
     let port = hello(authority.server("127.0.0.1").config()).await;
     assert_eq!(
         say_hello(port, Authority::named("another").trusted()).await.unwrap_err(),
-        "its certificate is not trusted (unknown issuer); give the issuer's certificate as `ca`"
+        "its certificate is not trusted (unknown issuer); set `ca` to the issuer's certificate"
     );
     let port = hello(authority.server("127.0.0.1").config()).await;
     let insecure = TlsOptions { insecure: true, ..TlsOptions::default() };
@@ -149,8 +149,7 @@ async fn a_certificate_for_another_name_needs_server_name() {
     let port = hello(authority.server("flow.internal").config()).await;
     assert_eq!(
         say_hello(port, authority.trusted()).await.unwrap_err(),
-        "its certificate is not for `127.0.0.1` but for `flow.internal`; give the \
-         right one as `server_name`"
+        "its certificate is not for `127.0.0.1` but for `flow.internal`; set `server_name` to the right one"
     );
     let port = hello(authority.server("flow.internal").config()).await;
     let named = TlsOptions { server_name: Some("flow.internal".into()), ..authority.trusted() };
@@ -171,7 +170,7 @@ async fn an_expired_certificate_is_refused_with_its_date() {
 
 #[tokio::test]
 async fn a_ca_that_is_its_own_server_is_trusted_by_giving_it() {
-    // `openssl req -x509` makes these.
+    // `openssl req -x509` makes such certificates.
     let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let folder = Authority::new();
@@ -187,7 +186,7 @@ async fn a_ca_that_is_its_own_server_is_trusted_by_giving_it() {
     let (server, _) = serve(&params);
     assert_eq!(
         say_hello(hello(server).await, folder.trusted()).await.unwrap_err(),
-        "its certificate is a CA's that signs itself; trust it by giving it as `ca`"
+        "its certificate is a self-signed CA certificate; set `ca` to it to trust it"
     );
     let (server, mut trusted) = serve(&params);
     trusted.server_name = Some("other".into());
@@ -199,7 +198,7 @@ async fn a_ca_that_is_its_own_server_is_trusted_by_giving_it() {
     assert!(error.starts_with("its certificate expired"), "{error}");
 }
 
-/// A server that wants a certificate of this authority's.
+/// A server that requires a certificate from this authority.
 fn wanting_certificate(authority: &Authority) -> rustls::ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
@@ -220,7 +219,10 @@ fn wanting_certificate(authority: &Authority) -> rustls::ServerConfig {
 async fn a_server_that_wants_our_certificate_gets_it_or_the_error_says_so() {
     let authority = Authority::new();
     let error = say_hello(hello(wanting_certificate(&authority)).await, authority.trusted()).await;
-    assert_eq!(error.unwrap_err(), "the server wants a certificate of ours; give `cert` and `key`");
+    assert_eq!(
+        error.unwrap_err(),
+        "the server requires a client certificate; set `cert` and `key`"
+    );
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["client".into()]).unwrap();
     let certificate = params.signed_by(&key, &authority.issuer).unwrap();
@@ -242,7 +244,7 @@ async fn a_server_that_wants_our_certificate_gets_it_or_the_error_says_so() {
         }
     };
     let error = say_hello(hello(wanting_certificate(&authority)).await, options).await.unwrap_err();
-    assert!(error.starts_with("the server refuses our certificate"), "{error}");
+    assert!(error.starts_with("the server rejects the client certificate"), "{error}");
 }
 
 #[tokio::test]
@@ -262,14 +264,14 @@ async fn who_only_writes_learns_why_the_server_hung_up() {
         tokio::task::yield_now().await;
     };
     let error = tls::failure_behind(&config.target, &error).expect("the server said why");
-    assert!(error.to_string().contains("wants a certificate of ours"), "{error}");
+    assert!(error.to_string().contains("requires a client certificate"), "{error}");
 }
 
 #[tokio::test]
 async fn a_port_without_tls_is_told_from_a_bad_certificate() {
     let port = plain(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     let insecure = || TlsOptions { insecure: true, ..TlsOptions::default() };
-    assert_eq!(say_hello(port, insecure()).await.unwrap_err(), "the answer is not TLS");
+    assert_eq!(say_hello(port, insecure()).await.unwrap_err(), "the response is not TLS");
     let error = say_hello(plain(b"").await, insecure()).await.unwrap_err();
     assert!(error.starts_with("the server ended the connection in the handshake"), "{error}");
 }
@@ -296,7 +298,7 @@ async fn a_handshake_that_never_ends_is_given_up() {
     let tls = TlsOptions { insecure: true, ..TlsOptions::default() };
     let config = ClientConfig { tls, ..config(Protocol::Grpc, port, true) };
     let connecting = Connector::new(&config, Alpn::Http2).unwrap();
-    // The kernel takes the connection; nobody ever reads.
+    // The kernel accepts the connection; nobody ever reads.
     let error = connecting.connect().await.unwrap_err().to_string();
     assert!(error.ends_with("within 10s"), "{error}");
     drop(listener);
@@ -332,7 +334,8 @@ fn files_that_are_not_what_they_should_be_are_named() {
         ),
         (
             TlsOptions { ca: Some(text.clone()), ..empty() },
-            "TLS option `ca`: `…/text.pem` holds no certificate; expected PEM with a `-----BEGIN CERTIFICATE-----` section",
+            "TLS option `ca`: `…/text.pem` contains no certificate; expected PEM with a \
+             `-----BEGIN CERTIFICATE-----` section",
         ),
         (
             TlsOptions { ca: Some(broken), ..empty() },
@@ -340,15 +343,17 @@ fn files_that_are_not_what_they_should_be_are_named() {
         ),
         (
             with_key(&text),
-            "TLS option `key`: `…/text.pem` holds no private key; expected PEM with a `-----BEGIN PRIVATE KEY-----` section",
+            "TLS option `key`: `…/text.pem` contains no private key; expected PEM with a \
+             `-----BEGIN PRIVATE KEY-----` section",
         ),
         (
             with_key(&encrypted),
-            "TLS option `key`: `…/encrypted.key` holds an encrypted private key; expected one without a passphrase",
+            "TLS option `key`: `…/encrypted.key` contains an encrypted private key; expected one \
+             without a passphrase",
         ),
         (
             with_key(&endless),
-            "TLS option `key`: `…/endless.key` is not valid PEM: a section has no end",
+            "TLS option `key`: `…/endless.key` is not valid PEM: a section has no END line",
         ),
         (
             with_key(&stranger),
@@ -356,11 +361,11 @@ fn files_that_are_not_what_they_should_be_are_named() {
         ),
         (
             TlsOptions { cert: Some(certificate.clone()), ..empty() },
-            "TLS option `cert` is given without `key`; the two go together",
+            "TLS option `cert` requires `key`; set both",
         ),
         (
             TlsOptions { server_name: Some("not a name".into()), ..empty() },
-            "`not a name` is no name to verify a certificate against; expected a DNS name or an IP address",
+            "`not a name` is not a valid server name; expected a DNS name or an IP address",
         ),
     ] {
         let options = TlsOptions { insecure: options.ca.is_none(), ..options };

@@ -1,8 +1,9 @@
-//! How gRPC cuts a stream of bytes into messages: one byte that says whether the message is
-//! compressed, four that say how long it is, then the message.
+//! How gRPC splits a stream of bytes into messages: one byte that says whether the message is
+//! compressed, four with its length, then the message.
 //!
-//! tonic has this too. Read here, a reply over the limit fails its own request and not the stream,
-//! a message that lies within one frame is not copied, and lengths are never trusted with memory.
+//! tonic has this too. Here, however, a reply over the limit fails its own request and not the
+//! stream, a message that lies within one frame is not copied, and no memory is allocated for a
+//! length that is only announced.
 
 use std::borrow::Borrow;
 use std::io::{self, Read, Write};
@@ -21,27 +22,27 @@ use crate::client::memory::{Bounds, Claim};
 use crate::client::{CallError, Compression};
 use crate::wire::{Encoded, RequestId};
 
-/// Flag and length before each message.
+/// The flag and length before each message.
 pub(super) const PREFIX: usize = 5;
 
-/// Between two looks at whether there is room for more, in bytes.
+/// Bytes decompressed before checking again whether there is room for more.
 const DECOMPRESSED_AT_ONCE: u64 = 1 << 20;
 
-/// As much of a message over the limit as is kept, to learn whose reply it is: the request id stands
-/// at the beginning.
+/// Bytes kept of a message over the limit, to learn whose reply it is: the request id is at the
+/// beginning.
 const BEGINNING: usize = 4096;
 
-/// A message on its way out: where it goes out in one piece, none of it is copied but once.
+/// A message to send. If it goes out in one piece, it is copied only once.
 #[derive(Clone, Debug)]
 pub(super) enum Outgoing<E = Encoded> {
-    /// A request under its id.
+    /// A request with its id.
     Request {
         /// The message without its id.
         message: E,
         /// The digits of the id.
         id: [u8; RequestId::LEN],
     },
-    /// A message that was compressed, with flag and length.
+    /// A compressed message, with flag and length.
     Packed(Bytes),
     /// `google.protobuf.Empty`.
     Empty,
@@ -62,7 +63,7 @@ impl<E: Borrow<Encoded>> Message for Outgoing<E> {
             Outgoing::Request { message, id } => {
                 let message = message.borrow();
                 let (head, tail) = message.pieces();
-                // A message of 4 GiB is refused before it is queued.
+                // A message of 4 GiB is rejected before it is queued.
                 prefix = framed(0, message.len() as u32);
                 [&prefix, head, id, tail]
             }
@@ -79,13 +80,13 @@ impl<E: Borrow<Encoded>> Message for Outgoing<E> {
     }
 }
 
-/// Flag and length of a message.
+/// The flag and length of a message.
 fn framed(flag: u8, length: u32) -> [u8; PREFIX] {
     let [a, b, c, d] = length.to_be_bytes();
     [flag, a, b, c, d]
 }
 
-/// A message that is compressed as it goes out; `None` where it is not.
+/// A message compressed for sending; `None` if it is not compressed.
 pub(super) fn packed(message: &Encoded, id: RequestId, compression: Compression) -> Option<Bytes> {
     let (head, tail) = message.pieces();
     let digits = id.digits();
@@ -114,32 +115,32 @@ pub(super) fn packed(message: &Encoded, id: RequestId, compression: Compression)
     Some(out.into())
 }
 
-/// Something complete that came in.
+/// A complete message that arrived.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A message, uncompressed.
     Message(Received),
-    /// A message that is skipped: how it begins, and why.
+    /// A skipped message: its beginning, and why it was skipped.
     Skipped(Bytes, CallError),
 }
 
-/// Why bytes are no gRPC messages.
+/// Why bytes are not gRPC messages.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("a message with the compression flag {0}, expected 0 or 1")]
     Flag(u8),
-    #[error("a compressed message without a `grpc-encoding` we know (gzip, deflate)")]
+    #[error("a compressed message without a supported `grpc-encoding` (gzip, deflate)")]
     Encoding,
     #[error("a message that cannot be decompressed: {0}")]
     Decompress(io::Error),
-    #[error("the end in the middle of a message")]
+    #[error("a truncated message")]
     Half,
     /// Messages behind it would wait too long, or forever if the length is wrong.
-    #[error("the gateway sends a response of {0} bytes, too long to be passed over")]
+    #[error("the gateway sent a response of {0} bytes, too large to skip")]
     TooLong(usize),
 }
 
-/// How a response's compressed messages are compressed.
+/// The compression of a response's compressed messages.
 pub(super) fn encoding(headers: &HeaderMap) -> Compression {
     match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
         Some(b"gzip") => Compression::Gzip,
@@ -148,31 +149,32 @@ pub(super) fn encoding(headers: &HeaderMap) -> Compression {
     }
 }
 
-/// Cuts incoming bytes into messages.
+/// Splits incoming bytes into messages.
 #[derive(Debug)]
 pub(super) struct Messages {
     /// How messages with the flag 1 are compressed.
     encoding: Compression,
     /// The limit of a message, decompressed.
     bounds: Bounds,
-    /// The claim on memory of the message that is coming in.
+    /// The memory claim of the message that is arriving.
     claim: Claim,
-    /// The newest frame, as far as it is not used up.
+    /// The unread rest of the newest frame.
     frame: Bytes,
     /// When `frame` arrived.
     came: Instant,
-    /// A message that began in an earlier frame, prefix included. Grows with what really came.
+    /// A message that began in an earlier frame, prefix included. Grows only with the bytes
+    /// received.
     partial: BytesMut,
-    /// When the first byte of `partial` came.
+    /// When the first byte of `partial` arrived.
     began: Instant,
-    /// What is left of a message over the limit.
+    /// Bytes still to skip of a message over the limit.
     skip: usize,
     /// The length of that message, and since when it has been skipped.
     skipped: (usize, Instant),
 }
 
 impl Messages {
-    /// A reader of a response whose compressed messages have this encoding, which begins now.
+    /// A reader of a response that begins now and whose compressed messages have this encoding.
     pub(super) fn new(encoding: Compression, bounds: &Bounds, now: Instant) -> Messages {
         Messages {
             encoding,
@@ -187,18 +189,18 @@ impl Messages {
         }
     }
 
-    /// Takes a frame that came at this instant. Call `next` until it has nothing more before the next
-    /// one.
+    /// Takes a frame that arrived at this instant. Call `next` until it returns nothing before the
+    /// next frame.
     pub(super) fn push(&mut self, frame: Bytes, came: Instant) {
         debug_assert!(self.frame.is_empty());
         self.frame = frame;
         self.came = came;
     }
 
-    /// The next complete message, `None` when more bytes are needed.
+    /// The next complete message; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// When the bytes are no messages; nothing after that can be read.
+    /// When the bytes are not messages; nothing after that can be read.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, Broken> {
         if self.skip > 0 {
             let skipped = self.skip.min(self.frame.len());
@@ -216,7 +218,7 @@ impl Messages {
         }
         if self.partial.is_empty() {
             self.began = self.came;
-            // The rule: the message lies within the frame.
+            // Usually the message lies within the frame.
             if self.frame.len() >= PREFIX {
                 let (flag, length) = prefix(&self.frame);
                 if length <= self.bounds.message_bytes_max && self.frame.len() - PREFIX >= length {
@@ -251,10 +253,10 @@ impl Messages {
         self.complete(flag, message).map(Some)
     }
 
-    /// To be called when nothing more comes.
+    /// To be called at the end of the response.
     ///
     /// # Errors
-    /// When it ends in the middle of a message.
+    /// When the response ends in the middle of a message.
     pub(super) fn end(&self) -> Result<(), Broken> {
         if self.partial.is_empty() && self.skip == 0 { Ok(()) } else { Err(Broken::Half) }
     }
@@ -283,13 +285,13 @@ impl Messages {
         Ok(Incoming::Message(Received { message, first: self.began, done: self.came }))
     }
 
-    /// Decompresses up to one byte over the limit, or as far as there is room, so that a small bomb
-    /// stays small.
+    /// Decompresses up to one byte over the limit, or as far as there is room, so that a small
+    /// decompression bomb stays small.
     fn decompress(&mut self, decoder: impl Read) -> Result<Bytes, Broken> {
         let mut bytes = Vec::new();
         let most = u64::try_from(self.bounds.message_bytes_max).unwrap_or(u64::MAX);
         let mut decoder = decoder.take(most.saturating_add(1));
-        // What there is no room for is refused by its length.
+        // A message without enough room is rejected by its length.
         while self.claim.cover(bytes.len()).is_ok()
             && (&mut decoder)
                 .take(DECOMPRESSED_AT_ONCE)
@@ -304,7 +306,7 @@ impl Messages {
         CallError::TooLarge { limit: self.bounds.message_bytes_max }
     }
 
-    /// A message that is not kept, but for its beginning.
+    /// A message of which only the beginning is kept.
     fn skipped(&mut self, message: &[u8], why: CallError) -> Incoming {
         self.claim.give_back();
         let beginning = &message[..BEGINNING.min(message.len())];
@@ -338,7 +340,7 @@ mod tests {
         Messages::new(super::encoding(&headers), &Bounds::small(limit), Instant::now())
     }
 
-    /// What comes out when `bytes` come in pieces of these sizes: messages as they are, `!` and the
+    /// The result when `bytes` arrive in pieces of this size: messages as they are, `!` and the
     /// beginning for those over the limit.
     fn read(reader: &mut Messages, bytes: &[u8], piece: usize) -> Result<Vec<String>, Broken> {
         let mut out = Vec::new();
@@ -431,15 +433,15 @@ mod tests {
             (
                 "identity",
                 framed(1, b"x"),
-                "a compressed message without a `grpc-encoding` we know (gzip, deflate)",
+                "a compressed message without a supported `grpc-encoding` (gzip, deflate)",
             ),
             (
                 "gzip",
                 framed(1, b"not gzip at all"),
                 "a message that cannot be decompressed: invalid gzip header",
             ),
-            ("gzip", framed(0, b"half")[..7].to_vec(), "the end in the middle of a message"),
-            ("gzip", b"\0".to_vec(), "the end in the middle of a message"),
+            ("gzip", framed(0, b"half")[..7].to_vec(), "a truncated message"),
+            ("gzip", b"\0".to_vec(), "a truncated message"),
         ] {
             let error = read(&mut reader(encoding, 100), &bytes, 100).unwrap_err();
             assert_eq!(error.to_string(), message);
@@ -467,7 +469,7 @@ mod tests {
                 };
                 let mut reader = reader(encoding, 1 << 20);
                 let mut out = Vec::new();
-                // In pieces, as flow control has it.
+                // In pieces, as flow control splits it.
                 for from in (0..request.len()).step_by(31) {
                     request.copy(from, (from + 31).min(request.len()), &mut out);
                 }

@@ -1,11 +1,11 @@
-//! gRPC: connections with long-lived streams, and calls of their own beside them.
+//! gRPC: connections with long-lived streams, and separate calls beside them.
 //!
-//! `lanes.rs` has the connections, over HTTP/2 of our own (`../http2/`); a load owns them. For everybody
-//! else [`Grpc`] is a handle on a task that does.
+//! `lanes/` has the connections, over our own HTTP/2 (`../http2/`); a load owns them. Everyone else
+//! uses [`Grpc`], a handle on a task that owns them.
 //!
-//! A gateway answers with a *stub*, a header with nothing but the request id, when a request fails in
-//! a way that ends the stream. It is held back: if the stream then ends with an error, that is what
-//! the request gets; if the stream goes on, the stub was a reply after all.
+//! A gateway answers with a *stub*, a header with nothing but the request id, when a request fails
+//! in a way that ends the stream. The stub is held back: if the stream then ends with an error, the
+//! request gets that error; if the stream continues, the stub was a reply after all.
 
 mod frame;
 pub(super) mod lanes;
@@ -29,7 +29,7 @@ use crate::client::{CallError, ClientConfig, Failure, Reply, Request, Unmatched}
 use crate::wire::proto::jina::{EndpointsProto, JinaInfoProto, StatusProto};
 use crate::wire::{Family, Schemas, decode_struct};
 
-/// The endpoint of the stream.
+/// The method for streams.
 const CALL: &str = "/jina.JinaRPC/Call";
 const SINGLE: &str = "/jina.JinaSingleDataRequestRPC/process_single_data";
 const STREAM_DOC: &str = "/jina.JinaSingleDocumentRequestRPC/stream_doc";
@@ -37,7 +37,7 @@ const STATUS: &str = "/jina.JinaInfoRPC/_status";
 const DRY_RUN: &str = "/jina.JinaGatewayDryRunRPC/dry_run";
 const ENDPOINTS: &str = "/jina.JinaDiscoverEndpointsRPC/endpoint_discovery";
 
-/// A handle on connections that speak gRPC.
+/// A handle on gRPC connections.
 #[derive(Debug)]
 pub(super) struct Grpc {
     setup: Arc<Setup>,
@@ -46,7 +46,7 @@ pub(super) struct Grpc {
 }
 
 impl Grpc {
-    /// Connects all connections.
+    /// Opens all connections.
     ///
     /// # Errors
     /// The first error of any of them.
@@ -63,20 +63,20 @@ impl Grpc {
         Grpc { setup, handle: Handle::new(lanes), tickets: AtomicU64::new(0) }
     }
 
-    /// Replies that matched no request, so far.
+    /// Replies so far that matched no request.
     pub(super) fn unmatched(&self) -> Unmatched {
         self.setup.unmatched.get()
     }
 
-    /// The family of the Flow, on which only the form of replies depends.
+    /// Sets the family of the Flow, which affects only the format of replies.
     pub(super) fn speaks(&self, family: Family) {
         self.handle.extra(Extra::Speak(family));
     }
 
-    /// The connections themselves. Nothing can be sent by this handle from then on.
+    /// Takes the connections themselves. This handle can send nothing from then on.
     ///
     /// # Errors
-    /// When somebody has them already.
+    /// When they have been taken already.
     pub(super) async fn hand_over(&self) -> Result<Lanes, CallError> {
         self.handle.hand_over(self.setup.target()).await
     }
@@ -86,7 +86,7 @@ impl Grpc {
         self.handle.call(request, self.setup.target()).await
     }
 
-    /// Sends a Document to a streaming endpoint; replies come one by one.
+    /// Sends a Document to a streaming endpoint; replies arrive one by one.
     pub(super) fn stream(&self, request: Request) -> DocumentReplies {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let (parts, replies) = mpsc::unbounded_channel();
@@ -100,17 +100,17 @@ impl Grpc {
         self.ask(STATUS).await
     }
 
-    /// Whether the gateway reaches all Executors: the status is OK then.
+    /// Whether the gateway reaches all Executors: if so, the status is OK.
     pub(super) async fn dry_run(&self) -> Result<StatusProto, CallError> {
         self.ask(DRY_RUN).await
     }
 
-    /// The endpoints that Executors serve. Only the v2 family tells.
+    /// The endpoints that Executors serve. Only the v2 family reports them.
     pub(super) async fn endpoints(&self) -> Result<EndpointsProto, CallError> {
         self.ask(ENDPOINTS).await
     }
 
-    /// The schemas of the endpoints' Documents; none where the gateway fails to tell them.
+    /// The schemas of the endpoints' Documents; none if the gateway fails to report them.
     ///
     /// # Errors
     /// When the connection fails.
@@ -126,7 +126,7 @@ impl Grpc {
         }
     }
 
-    /// A question without arguments, answered within the time a connection may take.
+    /// A query without arguments, answered within the connect timeout.
     async fn ask<M: Message + Default>(&self, path: &'static str) -> Result<M, CallError> {
         let (settle, settled) = oneshot::channel();
         self.handle.extra(Extra::Ask(path, settle));
@@ -139,7 +139,7 @@ impl Grpc {
     }
 }
 
-/// Replies of a streaming endpoint, one by one as they come. Dropping it gives up what has not come.
+/// Replies of a streaming endpoint, one by one as they arrive. Dropping it abandons the rest.
 #[derive(Debug)]
 pub(super) struct DocumentReplies {
     replies: mpsc::UnboundedReceiver<Result<Option<(Reply, usize)>, Failure>>,
@@ -149,8 +149,8 @@ pub(super) struct DocumentReplies {
 }
 
 impl DocumentReplies {
-    /// The next reply; `None` when the endpoint has no more. Its timing tells when this one was there,
-    /// and when the first began.
+    /// The next reply; `None` if the endpoint has no more. Its timing says when this reply was
+    /// complete, and when the first one began.
     pub(super) async fn next(&mut self) -> Result<Option<Reply>, Failure> {
         match self.replies.recv().await {
             Some(Ok(Some((reply, bytes)))) => {

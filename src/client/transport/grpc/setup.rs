@@ -1,5 +1,5 @@
-//! What all connections to a gateway share: the headers of calls, the words for what goes wrong, and
-//! what its headers mean.
+//! What all connections to a gateway share: the headers of calls, the messages of errors, and the
+//! meaning of the gateway's headers.
 
 use std::sync::Arc;
 
@@ -17,9 +17,10 @@ use crate::client::{
 };
 use crate::wire::{Protocol, Target};
 
-/// Response headers and trailers, in bytes as HTTP/2 counts them. A status may carry a Python traceback.
+/// Limit of response headers and trailers, in bytes as HTTP/2 counts them. A status may carry a
+/// Python traceback.
 const HEADERS_MAX: usize = 64 << 10;
-/// What HTTP/2 counts of a header line beside its name and value.
+/// Bytes that HTTP/2 counts for a header line in addition to its name and value.
 const LINE: usize = 32;
 
 /// What all connections share.
@@ -29,15 +30,15 @@ pub(super) struct Setup {
     pub(super) connector: Connector,
     pub(super) unmatched: Arc<UnmatchedCounts>,
     pub(super) bounds: Bounds,
-    /// Of every call.
+    /// Headers of every call.
     map: HeaderMap,
-    /// The header blocks of the methods that are called once per stream, or once per request.
+    /// The header blocks of the methods called once per stream and once per request.
     stream: Block,
     single: Block,
 }
 
 impl Setup {
-    /// The user's headers become metadata.
+    /// Turns the user's headers into metadata.
     ///
     /// # Errors
     /// A header that cannot be sent.
@@ -74,7 +75,7 @@ impl Setup {
         })
     }
 
-    /// The headers of a call, and whether they are those that a server may keep.
+    /// The headers of a call, and whether a server may keep them.
     pub(super) fn headers<R>(
         &self,
         path: &'static str,
@@ -98,7 +99,8 @@ impl Setup {
         &self.config.target
     }
 
-    /// That a request is still on our side, and why it will not go out on its connection.
+    /// The error of a request that is still on our side, and why it will not go out on its
+    /// connection.
     pub(super) fn not_taken(&self, reason: String) -> CallError {
         CallError::NotTaken { target: self.target().clone(), reason }
     }
@@ -107,7 +109,7 @@ impl Setup {
         CallError::Lost { target: self.target().clone(), reason: reason.into() }
     }
 
-    /// The error of a side that broke the protocol: it is not gRPC.
+    /// The error of a peer that broke the protocol: it is not gRPC.
     pub(super) fn protocol(&self, reason: impl Into<String>) -> CallError {
         let (target, reason) = (self.target().clone(), reason.into());
         CallError::Protocol { target, expected: "gRPC", reason, named: false }
@@ -117,13 +119,13 @@ impl Setup {
         self.lost("the other side closed the connection")
     }
 
-    /// The same of a side whose frames are none.
+    /// The same for a peer whose frames are invalid.
     pub(super) fn no_http2(&self, code: Code) -> CallError {
-        self.protocol(format!("what it sends is not HTTP/2 ({code:?})"))
+        self.protocol(format!("it does not send HTTP/2 ({code:?})"))
     }
 
-    /// What it means that a stream was reset. `begun`: the gateway had answered, so whatever it says, it
-    /// has looked at the request.
+    /// The error of a stream that was reset. `begun`: the gateway had begun to answer, so whatever
+    /// it says, it has processed the request.
     pub(super) fn reset(&self, code: Code, begun: bool) -> CallError {
         match code {
             Code::REFUSED_STREAM if !begun => self.not_taken("it refused the stream".into()),
@@ -132,19 +134,20 @@ impl Setup {
         }
     }
 
-    /// That a stream is beyond those which a gateway that goes has looked at.
+    /// The error of a stream beyond those that a gateway processes before it leaves.
     pub(super) fn goodbye(&self, code: Code) -> CallError {
         let words = match code {
             Code::NO_ERROR => String::new(),
-            code => format!(" ({code:?})"),
+            code => format!(", {code:?}"),
         };
-        self.not_taken(format!("it said goodbye{words}"))
+        self.not_taken(format!("it closed the connection (GOAWAY{words})"))
     }
 
-    /// A response that is not gRPC: from a proxy on the way, or from another kind of server.
+    /// Rejects a response that is not gRPC: from a proxy on the way, or from another kind of
+    /// server.
     ///
     /// # Errors
-    /// Exactly that.
+    /// When the response is not gRPC.
     pub(super) fn judge(&self, head: &Told) -> Result<(), CallError> {
         let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let is_grpc = kind.is_some_and(|kind| kind.starts_with("application/grpc"));
@@ -152,11 +155,13 @@ impl Setup {
         match (head.status, is_grpc) {
             (200, true) => Ok(()),
             (200, false) => Err(self.protocol(format!(
-                "it answers with the content type `{kind:.60}`, expected `application/grpc`"
+                "it responds with content type `{kind:.60}`, expected `application/grpc`"
             ))),
             (code, _) => Err(CallError::Gateway {
                 code: GatewayCode::Http(code),
-                message: format!("an answer with the content type `{kind:.60}`, not gRPC's"),
+                message: format!(
+                    "a response with content type `{kind:.60}`, expected `application/grpc`"
+                ),
                 retry_after: None,
             }),
         }
@@ -180,35 +185,35 @@ fn block(target: &Target, path: &str, map: &HeaderMap) -> Block {
     Block::new(&pseudo.chain(own).collect::<Vec<_>>())
 }
 
-/// A header block, read.
+/// A parsed header block.
 #[derive(Debug)]
 pub(super) struct Told {
     /// The HTTP status; 0 in trailers.
     pub(super) status: u16,
     headers: HeaderMap,
-    /// The status of the call, where it is told.
+    /// The status of the call, if it is given.
     pub(super) ended: Option<Result<(), CallError>>,
     /// How messages are compressed.
     pub(super) encoding: Compression,
-    /// Whether there is more of it than we take.
+    /// Whether it is larger than we accept.
     pub(super) too_large: bool,
 }
 
-/// Header blocks that came before, read: equal ones are equal bytes.
+/// Header blocks seen before, parsed: equal blocks are equal bytes.
 #[derive(Debug, Default)]
 pub(super) struct Seen(Vec<(Bytes, Arc<Told>)>);
 
-/// So many are remembered: those of a response and its end, of a few methods.
+/// How many are remembered: those of a response and its end, of a few methods.
 const SEEN: usize = 8;
 
-/// Longer ones are not. They tell of failures, each of its own.
+/// Longer blocks are not remembered. They report failures, each a different one.
 const SEEN_BYTES: usize = 512;
 
 impl Seen {
-    /// Reads a block.
+    /// Parses a block.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not a header block.
     pub(super) fn read(&mut self, block: &Bytes) -> Result<Arc<Told>, Code> {
         if let Some((_, told)) = self.0.iter().find(|(known, _)| known == block) {
             return Ok(told.clone());
@@ -231,7 +236,7 @@ impl Told {
         hpack::read(block, |name, value| {
             bytes += name.len() + value.len() + LINE;
             if let Some(pseudo) = name.strip_prefix(b":") {
-                // The only one that a response has, and it comes first.
+                // The only pseudo-header of a response; it comes first.
                 malformed |= pseudo != b"status" || status.is_some() || !headers.is_empty();
                 let digits = str::from_utf8(value).ok().filter(|digits| digits.len() == 3);
                 status = Some(digits.and_then(|digits| digits.parse().ok()).unwrap_or_default());

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::client::{CallError, GatewayCode};
 
-/// The names of the codes 0 to 16, as gRPC's own documentation has them.
+/// The names of the codes 0 to 16, as in gRPC's documentation.
 const NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -25,13 +25,13 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// The end of a call, if these headers or trailers tell of one.
+/// The end of a call, if these headers or trailers report it.
 pub(super) fn read(headers: &HeaderMap) -> Option<Result<(), CallError>> {
     let code = headers.get("grpc-status")?;
     let known = code.to_str().ok().and_then(|code| code.parse::<usize>().ok());
     let name = match known {
         Some(0) => return Some(Ok(())),
-        // A code from a later gRPC, or none at all, is to be taken as UNKNOWN.
+        // A code from a later gRPC, or an invalid one, counts as UNKNOWN.
         Some(code) => NAMES.get(code).copied().unwrap_or("UNKNOWN"),
         None => "UNKNOWN",
     };
@@ -40,8 +40,8 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Result<(), CallError>> {
     Some(Err(CallError::Gateway { code: GatewayCode::Grpc(name), message, retry_after: None }))
 }
 
-/// Undoes the percent signs of `grpc-message`. What is not UTF-8, or no percent sign as it should be,
-/// stays as readable as it can.
+/// Decodes the percent-encoding of `grpc-message`. Invalid UTF-8 and invalid escapes stay as
+/// readable as possible.
 fn decode(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Against gateways that do what they are told, over memory in paused time or over TCP.
+//! Tests against scripted gateways, in memory with paused time or over TCP.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ use crate::wire::proto::jina::{
 };
 use crate::wire::{DataRequest, Document, Encoded, Form, Protocol};
 
-/// One call as a gateway sees it.
+/// One call as the gateway sees it.
 struct Incall {
     path: String,
     headers: HeaderMap,
@@ -56,7 +56,7 @@ impl Incall {
         }
     }
 
-    /// The next message of the client; `None` when it has no more, or is gone.
+    /// The client's next message; `None` if it has no more, or is gone.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(message) = self.messages.next().unwrap() {
@@ -150,7 +150,7 @@ fn stub(id: &str) -> Vec<u8> {
     DataRequestProto { header: Some(header), ..DataRequestProto::default() }.encode_to_vec()
 }
 
-/// Serves one connection: every call goes to `script`, with its number from 0.
+/// Serves one connection: every call goes to `script` with its number, from 0.
 async fn serve<S, F>(
     io: impl AsyncRead + AsyncWrite + Unpin,
     calls: Arc<AtomicU32>,
@@ -180,7 +180,7 @@ struct Gateway {
     port: u16,
     connections: Arc<Mutex<Vec<AbortHandle>>>,
     calls: Arc<AtomicU32>,
-    /// Has all connections say that they take no more calls.
+    /// Makes all connections announce that they take no more calls.
     farewell: Arc<Notify>,
     _accepting: JoinHandle<()>,
 }
@@ -219,7 +219,7 @@ impl Gateway {
         (self.calls.load(Ordering::Relaxed), self.connections.lock().unwrap().len())
     }
 
-    /// Cuts all connections off.
+    /// Cuts all connections.
     fn cut(&self) {
         self.connections.lock().unwrap().iter().for_each(AbortHandle::abort);
     }
@@ -246,12 +246,12 @@ async fn call(grpc: &Grpc) -> Result<Reply, String> {
     grpc.call(post("x")).await.map_err(|failure| failure.to_string())
 }
 
-/// What became of a call, in words: `ok`, or the error.
+/// The outcome of a call as text: `ok`, or the error.
 async fn outcome(grpc: &Grpc) -> String {
     call(grpc).await.map_or_else(|error| error, |_| "ok".into())
 }
 
-/// A connection over memory, for paused time, where a socket would be late.
+/// A connection in memory, for paused time, in which a socket would be late.
 async fn in_memory<S, F>(timeout: Option<Duration>, script: S) -> Grpc
 where
     S: Fn(u32, Incall) -> F + Send + Sync + 'static,
@@ -304,7 +304,7 @@ async fn more_requests_than_the_queue_holds_are_all_answered() {
 #[tokio::test]
 async fn a_load_without_bound_is_not_bound_by_what_a_gateway_reads_of_one_stream() {
     let gateway = Gateway::start(|_, mut call| async move {
-        // All that a gateway of v1 would read, and no more until they are answered.
+        // As many as a v1 gateway would read; no more until they are answered.
         let mut ids = Vec::new();
         while ids.len() < ClientConfig::PREFETCH {
             ids.push(call.id().await);
@@ -446,7 +446,7 @@ async fn a_gateway_that_is_gone_fails_each_call_once() {
     assert!(last.starts_with("could not connect to"), "{last}");
 }
 
-/// What a call on a stream comes to when the gateway does this.
+/// The outcome of a call on a stream when the gateway runs this script.
 async fn check<F>(script: fn(u32, Incall) -> F, expected: &str)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -494,7 +494,7 @@ async fn every_way_to_end_a_stream_has_its_words() {
             call.raw(b"\0\0\0\x01\0half");
             call.status("0", "");
         },
-        "TARGET does not speak gRPC: it sends the end in the middle of a message",
+        "TARGET does not speak gRPC: it sends a truncated message",
     )
     .await;
     check(
@@ -510,7 +510,8 @@ async fn every_way_to_end_a_stream_has_its_words() {
             call.raw(b"\x01\0\0\0\x01x");
             pending::<()>().await;
         },
-        "TARGET does not speak gRPC: it sends a compressed message without a `grpc-encoding` we know (gzip, deflate)",
+        "TARGET does not speak gRPC: it sends a compressed message without a supported \
+         `grpc-encoding` (gzip, deflate)",
     )
     .await;
     check(
@@ -518,7 +519,8 @@ async fn every_way_to_end_a_stream_has_its_words() {
             call.head(&[("content-type", "text/html")]);
             pending::<()>().await;
         },
-        "TARGET does not speak gRPC: it answers with the content type `text/html`, expected `application/grpc`",
+        "TARGET does not speak gRPC: it responds with content type `text/html`, expected \
+         `application/grpc`",
     )
     .await;
     check(
@@ -527,10 +529,10 @@ async fn every_way_to_end_a_stream_has_its_words() {
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             let _ = call.respond.send_response(response, true);
         },
-        "gateway answered HTTP 502: an answer with the content type `nothing`, not gRPC's",
+        "gateway answered HTTP 502: a response with content type `nothing`, expected `application/grpc`",
     )
     .await;
-    // As grpc-status-details-bin should be base64; some libraries panic over one that is not.
+    // `grpc-status-details-bin` should be base64; some libraries panic if it is not.
     check(
         |_, mut call| async move {
             call.head(&[("grpc-status", "13"), ("grpc-status-details-bin", "!!!")]);
@@ -544,7 +546,7 @@ async fn every_way_to_end_a_stream_has_its_words() {
 async fn a_reply_that_cannot_be_read_fails_its_own_request() {
     let gateway = Gateway::start(|_, mut call| async move {
         let ids = [call.id().await, call.id().await];
-        // Routes that are a number.
+        // Routes encoded as a number.
         call.message(&[&stub(&ids[0])[..], b"\x18\x01 and more that is no field"].concat());
         call.reply(&ids[1]);
         pending::<()>().await;
@@ -634,7 +636,7 @@ async fn a_timeout_releases_the_request_and_a_late_reply_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn what_flow_control_holds_back_is_not_written_and_times_out() {
-    // The gateway's window is 65 535 bytes, and it takes nothing.
+    // The gateway's window is 65,535 bytes, and it reads nothing.
     let grpc = in_memory(Some(Duration::from_secs(2)), |_, call| async move {
         pending::<()>().await;
         drop(call);
@@ -691,7 +693,7 @@ async fn a_gateway_without_a_sign_of_life_is_given_up() {
         stop.send(()).unwrap();
     };
     let (outcome, ()) = tokio::join!(outcome(&grpc), deaf);
-    assert_eq!(outcome, "connection to grpc://127.0.0.1:1 lost: no sign of life for 60s");
+    assert_eq!(outcome, "connection to grpc://127.0.0.1:1 lost: no response to pings for 60s");
 }
 
 #[tokio::test]
@@ -804,8 +806,8 @@ async fn without_a_stream_each_request_is_a_call_of_its_own() {
     };
     assert_eq!(outcome("one").await, "ok");
     assert_eq!(outcome(&"large ".repeat(100_000)).await, "ok");
-    assert_eq!(outcome("two").await, "TARGET does not speak gRPC: two messages where one belongs");
-    assert_eq!(outcome("none").await, "TARGET does not speak gRPC: an OK without a message");
+    assert_eq!(outcome("two").await, "TARGET does not speak gRPC: two messages, expected one");
+    assert_eq!(outcome("none").await, "TARGET does not speak gRPC: status OK without a message");
     assert_eq!(outcome("bad").await, "gateway answered UNAVAILABLE: down");
     assert_eq!(outcome("never").await, "no reply within 2s");
     assert_eq!(gateway.seen(), (6, 1));
@@ -973,7 +975,7 @@ async fn a_dry_run_tells_whether_all_executors_are_there() {
     }
 }
 
-/// Opening a session against a server that says `bytes` at once, and then closes or not.
+/// Opens a session against a server that sends `bytes` at once, and then closes or not.
 async fn open_against(bytes: Vec<u8>, closes: bool) -> Result<Grpc, CallError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -985,12 +987,12 @@ async fn open_against(bytes: Vec<u8>, closes: bool) -> Result<Grpc, CallError> {
         }
         while tcp.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {}
     });
-    // Only a server that leaves us waiting is waited for.
+    // Only a server that does not close makes us wait.
     let connect_timeout = Duration::from_millis(if closes { 30_000 } else { 100 });
     let config = ClientConfig { connect_timeout, ..config(Protocol::Grpc, port, false) };
     let connector = Connector::new(&config, Alpn::Http2).unwrap();
     let grpc = Grpc::open(Arc::new(config), connector).await?;
-    // A server may well greet and then break off.
+    // A server may greet and then break off.
     grpc.info().await.map(|_| grpc)
 }
 
@@ -1048,7 +1050,7 @@ async fn noise_in_a_stream_ends_in_an_error() {
         let mut bytes = vec![0; noise.random_range(1..300)];
         call.id().await;
         noise.fill(&mut bytes[..]);
-        // Half of the time as messages, which are read further.
+        // Half of the time as messages, which are parsed further.
         if noise.random() {
             call.message(&bytes);
         } else {
@@ -1066,7 +1068,7 @@ async fn noise_in_a_stream_ends_in_an_error() {
     assert!(kinds.keys().all(|kind| ["protocol", "lost"].contains(kind)), "{kinds:?}");
 }
 
-/// Answers each request after a while, and notes how the client ends its half of a call.
+/// Answers each request after a while, and records how the client ends its half of a call.
 fn slow(ends: Arc<Mutex<Vec<u32>>>) -> impl Fn(u32, Incall) -> BoxFuture<'static, ()> + Clone {
     move |number, mut call| {
         let ends = ends.clone();
@@ -1139,7 +1141,7 @@ async fn a_gateway_that_takes_nothing_is_left_alone_after_a_few_times() {
         let gateway = gateway.await;
         let grpc = open(ClientConfig { stream, ..gateway.config() }).await;
         let expected = format!(
-            "grpc://127.0.0.1:{} did not take the request: it refused the stream",
+            "grpc://127.0.0.1:{} did not accept the request: it refused the stream",
             gateway.port
         );
         assert_eq!(outcome(&grpc).await, expected);
@@ -1149,7 +1151,7 @@ async fn a_gateway_that_takes_nothing_is_left_alone_after_a_few_times() {
 
 #[tokio::test]
 async fn what_a_goodbye_says_was_not_processed_is_sent_anew_and_what_may_have_been_is_not() {
-    // The last stream that is said to be processed, and whether our only one is beyond it.
+    // The last stream reported as processed, and whether our only one is beyond it.
     for (last, anew) in [(0u32, true), (1, false)] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -1169,7 +1171,7 @@ async fn what_a_goodbye_says_was_not_processed_is_sent_anew_and_what_may_have_be
     }
 }
 
-/// Frames by hand: settings, answers to pings, and GOAWAY as soon as a call begins.
+/// Frames written by hand: settings, answers to pings, and GOAWAY as soon as a call begins.
 async fn goodbye_at_the_first_call(tcp: &mut tokio::net::TcpStream, last: u32) {
     const PREFACE: usize = 24;
     let mut preface = [0; PREFACE];
@@ -1186,7 +1188,7 @@ async fn goodbye_at_the_first_call(tcp: &mut tokio::net::TcpStream, last: u32) {
                 tcp.write_all(&[0, 0, 8, 6, 1, 0, 0, 0, 0]).await.unwrap();
                 tcp.write_all(&payload).await.unwrap();
             }
-            // The request has come, so it is not one that never left.
+            // The request has arrived, so it did leave the client.
             (0, _) => {
                 let head: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
                 let goodbye = [&head[..], &last.to_be_bytes(), &[0; 4]].concat();

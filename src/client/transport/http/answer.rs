@@ -1,4 +1,4 @@
-//! What the answers of an HTTP gateway mean.
+//! The meaning of an HTTP gateway's answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::wire::{
     quote_non_finite,
 };
 
-/// Of a Flow's paths, this many.
+/// How many of a Flow's paths are shown.
 const SHOWN_PATHS: usize = 8;
 
-/// Of a list of what is wrong with a request, this many.
+/// How many of the problems of a request are shown.
 const SHOWN_PROBLEMS: usize = 3;
 
-/// Who answers.
+/// The server that answers.
 pub(super) struct Site {
     pub(super) target: Target,
     pub(super) family: Family,
-    /// Nobody asked the Flow for it.
+    /// The family was set, so the Flow was not asked for it.
     pub(super) family_is_given: bool,
     /// The paths that a v2 gateway lists.
     pub(super) listed: Vec<String>,
 }
 
-/// What the response to a plain request is.
+/// The meaning of the response to a plain request.
 pub(super) enum Plain {
-    /// It leads to another path of the same host.
+    /// A redirect to another path on the same host.
     Led { path: String, with_body: bool },
-    /// The answer, and what came back with a status that is no success.
+    /// The outcome, and the response if its status is not a success.
     Outcome(Result<(Head, Body), CallError>, Option<Arc<HttpResponse>>),
 }
 
-/// The end of a request with its instants.
+/// The outcome of a request with its timestamps.
 #[expect(clippy::result_large_err, reason = "it is moved into what has landed")]
 pub(super) fn timed(
     outcome: Result<(Head, Body), CallError>,
@@ -56,12 +56,12 @@ pub(super) fn timed(
     })
 }
 
-/// What JSON bodies of errors have in common, as far as we read them.
+/// The fields of JSON error bodies that we read.
 #[derive(Deserialize)]
 struct Told {
-    /// Of v1's 503 and 504: the request's own body comes back, with a status.
+    /// In v1's 503 and 504: the request's own body comes back, with a status.
     header: Option<ToldHeader>,
-    /// FastAPI's: a text, or a list of what is wrong with the request.
+    /// FastAPI's: a text, or a list of problems with the request.
     detail: Option<Value>,
 }
 
@@ -75,14 +75,14 @@ struct ToldStatus {
     description: String,
 }
 
-/// What came back to a plain request.
+/// The response to a plain request.
 fn answer(response: Response) -> HttpResponse {
     let (status, headers) = (response.status, response.headers());
     HttpResponse { status, headers, body: response.body }
 }
 
 impl Site {
-    /// The answer to a DataRequest sent to `endpoint` by way of `path`.
+    /// The answer to a DataRequest sent to `endpoint` at `path`.
     pub(super) fn reply(
         &self,
         path: &str,
@@ -101,7 +101,7 @@ impl Site {
             };
         }
         let told: Option<Told> = serde_json::from_slice(&response.body).ok();
-        // v2 tells of an Executor's exception this way, v1 in the header of a 200.
+        // v2 reports an Executor's exception this way, v1 in the header of a 200.
         if let (500, Family::V2, Some(Told { detail: Some(Value::String(description)), .. })) =
             (response.status, self.family, &told)
         {
@@ -132,8 +132,8 @@ impl Site {
             200 => {}
             404 => {
                 return Err(CallError::Unsupported(format!(
-                    "this Flow offers no GraphQL: there is no `{}` (a v1 Flow has it with \
-                     `expose_graphql_endpoint`, a v2 Flow never)",
+                    "this Flow offers no GraphQL: there is no `{}` (v1 Flows offer it with \
+                     `expose_graphql_endpoint`, v2 Flows never)",
                     self.url("/graphql")
                 )));
             }
@@ -155,7 +155,7 @@ impl Site {
             Err(_) => return Err(self.not_a_gateway(&response)),
         };
         if answer.data.is_none() && answer.errors.as_ref().is_none_or(Vec::is_empty) {
-            return Err(unlike(&response, &"JSON that is no GraphQL response"));
+            return Err(unlike(&response, &"JSON that is not a GraphQL response"));
         }
         let messages: Vec<String> =
             answer.errors.unwrap_or_default().into_iter().map(|error| error.message).collect();
@@ -165,7 +165,7 @@ impl Site {
         Ok((Head { header, ..Head::default() }, Body::GraphQl(response.body)))
     }
 
-    /// What comes of the response to a plain request, which had a body if `had_body`.
+    /// Interprets the response to a plain request, which had a body if `had_body`.
     pub(super) fn judge_plain(
         &self,
         request: &HttpRequest,
@@ -180,14 +180,14 @@ impl Site {
             let outcome = self.plain_reply(request, response, too_often, &mut refused);
             return Plain::Outcome(outcome, refused);
         };
-        // As browsers do: 303, and 301 and 302 of a `POST`, by a `GET` without the body.
+        // As in browsers: 303, and 301 and 302 after a `POST`, turn into a `GET` without the body.
         let changes = response.status == 303
             || matches!(response.status, 301 | 302) && request.method() == "POST";
         Plain::Led { path, with_body: had_body && !changes }
     }
 
-    /// The answer to a plain request; `refused` gets one that is no success. `too_often`: it would have been
-    /// followed, had there not been so many before it.
+    /// The answer to a plain request; `refused` gets one that is not a success. `too_often`: the
+    /// redirect would have been followed if there had not been so many before it.
     fn plain_reply(
         &self,
         request: &HttpRequest,
@@ -195,18 +195,20 @@ impl Site {
         too_often: bool,
         refused: &mut Option<Arc<HttpResponse>>,
     ) -> Result<(Head, Body), CallError> {
-        // Nobody was reached where a redirect leads to another host, nowhere, or round and round.
+        // No server answered if a redirect leads to another host, nowhere, or in circles.
         let is_redirect = matches!(response.status, 301 | 302 | 303 | 307 | 308);
         let led_astray = is_redirect && !request.expects(response.status);
         if led_astray || !request.succeeds(response.status) {
             let message = match response.header("location").filter(|_| led_astray) {
                 Some(location) if too_often => {
                     format!(
-                        "moved to `{}`, after as many redirects as are followed",
+                        "moved to `{}`, but the limit of redirects was reached",
                         shown(location)
                     )
                 }
-                Some(location) => format!("moved to `{}`, which was not followed", shown(location)),
+                Some(location) => {
+                    format!("moved to `{}`, a redirect that is not followed", shown(location))
+                }
                 None => response.words(),
             };
             let retry_after = response.retry_after();
@@ -217,13 +219,13 @@ impl Site {
         Ok((Head::default(), Body::Http(Arc::new(answer(response)))))
     }
 
-    /// The path that a response says to send the same request to, if that is on the same host: a header
-    /// may hold a token, and is for nobody else.
+    /// The path to which a response redirects the same request, if it is on the same host: a header
+    /// may hold a token, which no other host may get.
     pub(super) fn redirect(&self, response: &Response) -> Option<String> {
         self.location(response).filter(|_| matches!(response.status, 307 | 308))
     }
 
-    /// The same of a plain request, which may be led on by a `GET` too.
+    /// The same for a plain request, which may be redirected to a `GET` too.
     fn redirect_of_plain(&self, response: &Response) -> Option<String> {
         self.location(response).filter(|_| matches!(response.status, 301 | 302 | 303 | 307 | 308))
     }
@@ -248,8 +250,8 @@ impl Site {
         (is_path && path.bytes().all(|byte| byte.is_ascii_graphic())).then(|| path.to_owned())
     }
 
-    /// The gateway, or a proxy in front of it, says no.
-    /// `targeted`: the request names a `target_executor`.
+    /// A refusal by the gateway or a proxy in front of it. `targeted`: the request names a
+    /// `target_executor`.
     fn refusal(
         &self,
         path: &str,
@@ -258,7 +260,7 @@ impl Site {
         told: Option<Told>,
     ) -> CallError {
         let message = match response.status {
-            // v2 has `/default` or a path of its own, v1 `/post`.
+            // v2 has `/default` or a path per endpoint, v1 `/post`.
             404 => {
                 let url = self.url(path);
                 if !self.listed.is_empty() {
@@ -280,19 +282,17 @@ impl Site {
             }
             300..400 => match response.header("location") {
                 Some(location) => {
-                    format!("moved to `{}`; give the address it leads to", shown(location))
+                    format!("moved to `{}`; use that address", shown(location))
                 }
                 None => response.words(),
             },
-            // All that a gateway says of its own failures, so here is what they may have been.
+            // Gateways say no more about their own failures, so the likely causes are listed.
             500 if &response.body[..] == b"Internal Server Error" => {
                 let target = "is `target_executor` a valid regular expression?";
                 let executor = "is an Executor down or over `timeout_send`";
                 match (self.family, targeted) {
                     (Family::V1, true) => format!("Internal Server Error; {target}"),
-                    (Family::V1, false) => {
-                        "Internal Server Error; the gateway's log tells more".into()
-                    }
+                    (Family::V1, false) => "Internal Server Error; see the gateway's log".into(),
                     (Family::V2, true) => format!("Internal Server Error; {executor}, {target}"),
                     (Family::V2, false) => format!("Internal Server Error; {executor}?"),
                 }
@@ -303,7 +303,7 @@ impl Site {
         CallError::Gateway { code: GatewayCode::Http(response.status), message, retry_after }
     }
 
-    /// A success that is no Jina message.
+    /// A successful response that is not a Jina message.
     fn not_a_gateway(&self, response: &Response) -> CallError {
         let what = match response.header("content-type") {
             _ if response.body.is_empty() => "nothing".into(),
@@ -346,7 +346,7 @@ impl Told {
     }
 }
 
-/// A success of somebody else's, such as a proxy's `{"error": "unauthorized"}`.
+/// A success of another server, such as a proxy's `{"error": "unauthorized"}`.
 fn unlike(response: &Response, what: &dyn fmt::Display) -> CallError {
     let words = format!("answered {} with {what}: {}", response.status, response.words());
     CallError::Decode(DecodeError::Content(words).into())
@@ -368,7 +368,7 @@ fn problem(entry: &Value) -> String {
     })
 }
 
-/// A status made of the `repr` of an exception, `ValueError('no')`.
+/// A status made from the `repr` of an exception, `ValueError('no')`.
 fn executor_status(description: &str) -> Status {
     let name = description.split_once('(').map(|(name, _)| name).filter(|name| {
         !name.is_empty()
@@ -383,7 +383,7 @@ fn executor_status(description: &str) -> Status {
     }
 }
 
-/// Whether a body is JSON by its first character; what it says may still be wrong.
+/// Whether a body looks like JSON by its first character; it may still be invalid.
 fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }

@@ -1,8 +1,8 @@
-//! Jina over HTTP: which request goes to which path, and what the answers mean.
+//! Jina over HTTP: the path of each request, and the meaning of the answers.
 //!
-//! v1 has one path for everything, `POST /post`. v2 has one for each endpoint that an Executor binds
-//! by name and `POST /default` for the rest; which there are is asked once, from `/openapi.json`, as
-//! Jina's client does.
+//! v1 has one path for everything, `POST /post`. v2 has one for each endpoint that an Executor
+//! binds by name and `POST /default` for the rest; the list is requested once, from
+//! `/openapi.json`, as Jina's client does.
 
 mod answer;
 mod one;
@@ -36,22 +36,22 @@ use crate::client::{
 use crate::units::escape_path;
 use crate::wire::{Encoded, Family, Schemas};
 
-/// `application/json` both ways; compressed answers are for proxies, no gateway makes them.
+/// `application/json` both ways. Only proxies compress answers; gateways never do.
 const JSON: [(&str, &str); 3] = [
     ("content-type", "application/json"),
     ("accept", "application/json"),
     ("accept-encoding", "gzip, deflate"),
 ];
-/// Of requests that say no more themselves.
+/// Defaults of plain requests.
 const PLAIN: [(&str, &str); 2] = [("accept", "*/*"), ("accept-encoding", "gzip, deflate")];
-/// As Jina's `mutate` has it.
+/// As in Jina's `mutate`.
 const GRAPHQL: [(&str, &str); 3] = [
     ("content-type", "application/json; charset=utf-8"),
     ("accept", "application/json; charset=utf-8"),
     ("accept-encoding", "gzip, deflate"),
 ];
 
-/// As aiohttp has it, on which Jina's client stands.
+/// As in aiohttp, which Jina's client uses.
 const REDIRECTS_MAX: usize = 10;
 
 /// A handle on connections to an HTTP gateway.
@@ -64,16 +64,16 @@ pub(super) struct Http {
 /// What all requests have in common.
 struct Inner {
     connector: Connector,
-    /// Answers beyond those to our requests.
+    /// Answers that matched no request.
     unmatched: UnmatchedCounts,
     site: Site,
-    /// Header lines of requests with a path that is not known beforehand.
+    /// Header lines of requests whose path is not known beforehand.
     json: String,
-    /// Header lines of plain requests, as far as they have none of their own.
+    /// Header lines of plain requests, unless they set their own.
     plain: String,
-    /// Stands for these header lines in what requests keep of them.
+    /// Identifies these header lines in the copies that requests keep.
     session: u64,
-    /// Heads of requests to endpoints with a path of their own, by endpoint without its slashes.
+    /// Heads of requests to endpoints with a separate path, by endpoint without its slashes.
     own_paths: HashMap<String, Path>,
     /// The path of all other endpoints.
     default_path: Path,
@@ -82,7 +82,7 @@ struct Inner {
     of_graphql: String,
     bounds: Bounds,
     timeout: Option<Duration>,
-    /// Whether this port has ever given an answer: before, a hang-up is a hint at what it is.
+    /// Whether this port has ever answered: before that, a hang-up hints at what it speaks.
     answered: AtomicBool,
 }
 
@@ -91,7 +91,7 @@ struct Path {
     head: RequestHead,
 }
 
-/// Without the heads, which hold secrets.
+/// Omits the heads, which hold secrets.
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.site.target.to_string();
@@ -103,7 +103,8 @@ impl Http {
     /// Opens `config.connections` connections, and asks a v2 Flow for its endpoints.
     ///
     /// # Errors
-    /// `Connect`, `Tls`, a header that HTTP does not allow, and what can befall the question.
+    /// `Connect`, `Tls`, a header that HTTP does not allow, and any error of the request for the
+    /// endpoints.
     pub(super) async fn open(
         config: &ClientConfig,
         connector: Connector,
@@ -150,7 +151,7 @@ impl Http {
                 Lanes::One(Box::new(one::Lanes::open(inner.clone(), ahead, most).await?))
             }
             HttpVersion::Two => {
-                // Those that are opened as needed are one: requests share it.
+                // Connections opened as needed are one here: requests share it.
                 let count = if most == 0 { 1 } else { ahead };
                 Lanes::Two(Box::new(two::Lanes::open(inner.clone(), count).await?))
             }
@@ -158,7 +159,7 @@ impl Http {
         Ok((Http { inner, handle: Handle::new(lanes) }, schemas))
     }
 
-    /// Answers that came beyond those to our requests, so far.
+    /// Answers so far that matched no request.
     pub(super) fn unmatched(&self) -> Unmatched {
         self.inner.unmatched.get()
     }
@@ -171,23 +172,23 @@ impl Http {
         self.handle.call(request, &self.inner.site.target).await
     }
 
-    /// The connections themselves. Nothing can be sent by this handle from then on.
+    /// Takes the connections themselves. This handle can send nothing from then on.
     ///
     /// # Errors
-    /// When somebody has them already.
+    /// When they have been taken already.
     pub(super) async fn hand_over(&self) -> Result<Lanes, CallError> {
         self.handle.hand_over(&self.inner.site.target).await
     }
 }
 
-/// Connections to an HTTP gateway, and what is in flight on them.
+/// Connections to an HTTP gateway, and the requests in flight on them.
 pub(super) enum Lanes {
     One(Box<one::Lanes>),
     Two(Box<two::Lanes>),
 }
 
 impl Lanes {
-    /// Requests that the bound of connections has held back, so far.
+    /// Requests that the connection limit has held back so far.
     pub(super) fn waited(&self) -> u64 {
         match self {
             Lanes::One(lanes) => lanes.waited(),
@@ -248,7 +249,8 @@ impl Inner {
     }
 }
 
-/// The body of a plain request; `None`: it has none. Methods that are to bring one have an empty one.
+/// The body of a plain request; `None` if it has none. Methods that should have one get an empty
+/// one.
 fn content(request: &HttpRequest) -> Option<Bytes> {
     let brings_one = matches!(request.method(), "POST" | "PUT" | "PATCH");
     request.content().cloned().or_else(|| brings_one.then(Bytes::new))
@@ -258,7 +260,7 @@ fn no_streams() -> CallError {
     CallError::Unsupported("streaming endpoints are offered over gRPC only, not over HTTP".into())
 }
 
-/// Whether a request names a `target_executor`, which stands in its header, right behind its id.
+/// Whether a request names a `target_executor`, which is in its header right after its id.
 fn is_targeted(message: &Encoded) -> bool {
     const NAME: &[u8] = b"\"target_executor\"";
     let tail = message.tail();
@@ -266,7 +268,7 @@ fn is_targeted(message: &Encoded) -> bool {
     header.windows(NAME.len()).any(|window| window == NAME)
 }
 
-/// The paths that a v2 gateway takes requests on; none when it does not tell.
+/// The paths on which a v2 gateway takes requests; none if it does not report them.
 async fn listed_paths(
     config: &ClientConfig,
     connector: &Connector,

@@ -1,8 +1,9 @@
 //! Kept-alive connections of HTTP/1.1, each for one exchange at a time, owned by one worker.
 //!
-//! A new one is opened when a request finds none idle, up to the bound that was set; beyond it requests
-//! wait for their turn. The last one that became idle is taken first; those below it grow old, and when one
-//! turns out to be closed by the server (Jina's gateways do so after five seconds), its like go with it.
+//! A new one is opened when a request finds none idle, up to the limit that was set; beyond it
+//! requests wait for their turn. The connection that became idle last is taken first. The others
+//! grow old, and when one turns out to be closed by the server (Jina's gateways do so after five
+//! seconds), all closed ones are dropped.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -30,34 +31,34 @@ use crate::wire::Head;
 
 type Connection = http1::Connection<connect::Connection>;
 
-/// No address has more ports than this to connect from.
+/// An address has no more ports than this to connect from.
 const CONNECTIONS_MAX: usize = 1 << 16;
-/// Handshakes at a time when connections are opened ahead: below what a server's backlog holds (128
-/// on old systems), so that none waits for a SYN that is sent again.
+/// Handshakes at a time when connections are opened in advance: fewer than a server's backlog holds
+/// (128 on old systems), so that no SYN has to be sent again.
 const OPENING_AT_ONCE: usize = 64;
 
-/// No server tidies a connection up that was in use this short a time ago.
+/// No server closes a connection for being idle for less than this.
 const IDLE_LONG: Duration = Duration::from_secs(1);
 
-/// Connections and what is in flight on them.
+/// Connections and the requests in flight on them.
 pub(in crate::client) struct Lanes {
     inner: Arc<Inner>,
     rows: Rows<Row>,
     conns: Vec<Option<Box<Conn>>>,
     buffers: Buffers,
-    /// Places of connections that are gone.
+    /// Slots of connections that are gone.
     vacant: Vec<usize>,
-    /// Each with the instant since which it lies idle.
+    /// Idle connections, each with the instant since which it has been idle.
     idle: Vec<(usize, Instant)>,
     openings: FuturesUnordered<BoxFuture<'static, (Key, Result<connect::Connection, CallError>)>>,
-    /// Requests that wait for one of the connections there may be.
+    /// Requests waiting for a connection because the limit is reached.
     queue: VecDeque<Key>,
-    /// How many there may be.
+    /// The connection limit.
     most: usize,
-    /// Requests that have had to wait in the queue.
+    /// Number of requests that had to wait in the queue.
     waited: u64,
     timers: Timers<Key>,
-    /// Those that a request was put on have something to send.
+    /// Whose turn it is. A connection that was given a request has something to send.
     turns: Turns,
     landed: Vec<Landed>,
 }
@@ -65,12 +66,12 @@ pub(in crate::client) struct Lanes {
 struct Conn {
     io: Connection,
     waker: Waker,
-    /// Whose exchange it has.
+    /// The request whose exchange it carries.
     key: Option<Key>,
-    /// Whether that exchange is still to begin.
+    /// Whether that exchange has yet to begin.
     begins: bool,
-    /// Whether it lay idle for long before: if so, the server may have closed it in the very moment it
-    /// was taken.
+    /// Whether it had been idle for long: if so, the server may have closed it at the very moment
+    /// it was taken.
     was_idle_long: bool,
 }
 
@@ -78,15 +79,15 @@ struct Conn {
 struct Row {
     request: Request,
     marks: Marks,
-    /// When the first byte went out of what was led elsewhere.
+    /// When the first byte of a request that was then redirected was sent.
     written: Option<Instant>,
     conn: Option<usize>,
-    /// Whether it was one of those that the bound of connections held back.
+    /// Whether the connection limit held it back.
     waited: bool,
-    /// Where a redirect leads, how often that was, and whether the body goes along.
+    /// The target of a redirect and whether the body goes along, and the number of redirects.
     led: Option<Box<Led>>,
     redirects: usize,
-    /// Why it needs a new connection, where that was one that the server may have tidied up.
+    /// Why it needs a new connection, if the server may have closed the old one as idle.
     renews: Option<CallError>,
 }
 
@@ -96,10 +97,10 @@ struct Led {
 }
 
 impl Lanes {
-    /// Opens `connections` connections ahead of the first request.
+    /// Opens `connections` connections before the first request.
     ///
     /// # Errors
-    /// The first connection that cannot be made.
+    /// The error of the first connection that cannot be opened.
     pub(super) async fn open(
         inner: Arc<Inner>,
         connections: usize,
@@ -132,7 +133,7 @@ impl Lanes {
         Ok(lanes)
     }
 
-    /// Requests that the bound of connections has held back, so far.
+    /// Requests that the connection limit has held back so far.
     pub(in crate::client) fn waited(&self) -> u64 {
         self.waited
     }
@@ -160,7 +161,7 @@ impl Lanes {
         if self.is_open(last) {
             return Some((last, since.elapsed()));
         }
-        // Its like go with it.
+        // The other closed ones are dropped with it.
         let idle = std::mem::take(&mut self.idle);
         self.idle = idle.into_iter().filter(|(at, _)| self.is_open(*at)).collect();
         self.idle.pop().map(|(at, since)| (at, since.elapsed()))
@@ -172,7 +173,7 @@ impl Lanes {
         if conn.io.is_open() {
             return true;
         }
-        // Something that came after an answer is a second one: nothing else was asked.
+        // Data after an answer is a second answer: nothing else was requested.
         if conn.io.has_more() {
             self.inner.unmatched.add(Why::Duplicate);
         }
@@ -180,7 +181,7 @@ impl Lanes {
         false
     }
 
-    /// Puts a request on a connection, or has it wait for one.
+    /// Puts a request on a connection, or makes it wait for one.
     fn place(&mut self, key: Key) {
         let renews = self.rows.get(key).is_some_and(|row| row.renews.is_some());
         if !renews && let Some((at, idle)) = self.take_idle() {
@@ -197,7 +198,7 @@ impl Lanes {
         self.openings.push(opening.boxed());
     }
 
-    /// A connection is free, or gone: the next in line has its turn.
+    /// A connection is free or gone: the next request in the queue gets its turn.
     fn next_in_line(&mut self) {
         while let Some(key) = self.queue.pop_front() {
             if self.rows.get(key).is_some() {
@@ -206,8 +207,8 @@ impl Lanes {
         }
     }
 
-    /// Gives a connection to a request, whose bytes are made when they can go out: of thousands that are due
-    /// at once, one after the other.
+    /// Gives a connection to a request, whose bytes are made only when they can be sent: one
+    /// request after the other if thousands are due at once.
     fn start(&mut self, at: usize, key: Key, was_idle_long: bool) {
         let (Some(conn), Some(row)) = (&mut self.conns[at], self.rows.get(key)) else { return };
         conn.key = Some(key);
@@ -218,7 +219,7 @@ impl Lanes {
         self.turns.stir(at);
     }
 
-    /// Begins the exchange of a connection.
+    /// Begins the exchange on a connection.
     fn begin(&mut self, at: usize, key: Key) {
         let id = self.rows.id(key).digits();
         let (Some(conn), Some(row)) = (&mut self.conns[at], self.rows.get(key)) else { return };
@@ -276,17 +277,18 @@ impl Lanes {
                     }
                 }
             }
-            // Refused before.
+            // Rejected before.
             Request::Stream { .. } | Request::WithHeaders(_) => (),
         }
     }
 
-    /// Goes on with the exchange on a connection.
+    /// Continues the exchange on a connection.
     fn turn_of(&mut self, at: usize) {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let Some(key) = conn.key else { return };
         if self.rows.get(key).is_none() {
-            // Given up: what comes is nobody's, so the connection is of no more use.
+            // Abandoned: whatever arrives belongs to no request, so the connection cannot be used
+            // again.
             self.drop_conn(at);
             return self.next_in_line();
         }
@@ -324,11 +326,12 @@ impl Lanes {
         }
     }
 
-    /// A server closes connections that lie idle for long, and may do so in the moment a request goes out
-    /// on one. Then there is not a byte of an answer, and the request is sent once more on a new
-    /// connection; that is no attempt in the sense of retries. When the new connection cannot be made,
-    /// the server was not just tidying up, and the first failure stands. A connection that was just in use
-    /// is not tidied up: its end is a failure of the Flow, and not ours to hide.
+    /// A server closes connections that have been idle for long, and may do so at the moment a
+    /// request is sent on one. In that case not a byte of an answer arrives, and the request is
+    /// sent once more on a new connection; this does not count as an attempt for retries. If the
+    /// new connection cannot be opened, the server was not just closing an idle one, and the first
+    /// failure stands. A connection that was just in use is not closed as idle: its end is a
+    /// failure of the Flow, which we must not hide.
     fn broke(&mut self, key: Key, broken: Broken, was_idle_long: bool) {
         let Some(row) = self.rows.get(key) else { return };
         let tidied = matches!(broken, Broken::Ended(_))
@@ -345,7 +348,7 @@ impl Lanes {
         self.land(key, Err(error));
     }
 
-    /// A response has come: it is the answer, or leads elsewhere.
+    /// A response has arrived: it is the answer, or a redirect.
     fn answered(&mut self, key: Key, response: Response) {
         let Some(row) = self.rows.get(key) else { return };
         let site = &self.inner.site;
@@ -391,7 +394,7 @@ impl Lanes {
         self.land(key, outcome);
     }
 
-    /// It takes as long as it takes to be led there.
+    /// Follows a redirect. The time this takes counts as the request's.
     fn lead(&mut self, key: Key, head: RequestHead, with_body: bool) {
         let Some(row) = self.rows.get(key) else { return };
         row.written = row.written.or(row.marks.written);
@@ -404,7 +407,7 @@ impl Lanes {
         self.land_with(key, outcome, None);
     }
 
-    /// The same, with what came back to a plain request that failed by its status.
+    /// The same, with the response to a plain request that failed because of its status.
     fn land_with(
         &mut self,
         key: Key,
@@ -422,7 +425,8 @@ impl Lanes {
         self.landed.push(Landed { row: key.row, outcome: timed(outcome, refused, timing) });
     }
 
-    /// Takes a request out of the table. Its connection is of no more use: what comes there is late.
+    /// Takes a request out of the table. Its connection cannot be used again: what arrives there is
+    /// late.
     fn withdraw(&mut self, key: Key) -> Option<Row> {
         let row = self.rows.take(key, true)?;
         if let Some(at) = row.conn {
@@ -440,7 +444,7 @@ impl Lanes {
                 if waits {
                     return self.start(at, key, false);
                 }
-                // Who asked for it has given up.
+                // The request that asked for it was abandoned.
                 self.idle.push((at, Instant::now()));
                 self.next_in_line();
             }
@@ -477,7 +481,7 @@ impl lanes::Lanes for Lanes {
         if let Some(limit) = self.inner.timeout {
             let Lanes { timers, rows, .. } = self;
             timers.add(Instant::now() + limit, key);
-            // Most requests end long before their time is over.
+            // Most requests end long before their time is up.
             timers.tidy(4 * rows.len() + 1000, |key| rows.get(*key).is_some());
         }
         self.place(key);
@@ -501,7 +505,7 @@ impl lanes::Lanes for Lanes {
             self.opened(key, opened);
         }
         self.turns.take(cx);
-        // What is due goes out before what has come in is read.
+        // What is due is sent before what has arrived is read.
         while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at);
         }
@@ -511,7 +515,7 @@ impl lanes::Lanes for Lanes {
         if self.turns.goes_on() {
             cx.waker().wake_by_ref();
         }
-        // What was put on the way while we read has to wake us as well.
+        // Connections whose opening began while we read must wake us as well.
         if let Poll::Ready(Some((key, opened))) = Pin::new(&mut self.openings).poll_next(cx) {
             self.opened(key, opened);
             cx.waker().wake_by_ref();
@@ -574,7 +578,8 @@ mod tests {
         }
     }
 
-    /// Lanes with so many idle connections, what takes more, and their other ends in order.
+    /// Lanes with this many idle connections, the listener that accepts more, and the peers' ends
+    /// in order.
     async fn idle(connections: usize) -> (Lanes, TcpListener, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lanes = lanes(&listener, connections, 0).await;
@@ -585,7 +590,7 @@ mod tests {
         (lanes, listener, ends)
     }
 
-    /// Closes our peer's end, and waits until that has come to our side.
+    /// Closes our peer's end, and waits until our side has noticed.
     async fn close(lanes: &mut Lanes, at: usize, end: TcpStream) {
         drop(end);
         while lanes.conns[at].as_mut().unwrap().io.is_open() {
@@ -598,7 +603,7 @@ mod tests {
         let (mut lanes, _listener, ends) = idle(4).await;
         assert_eq!(lanes.take_idle().map(|(at, _)| at), Some(3));
         lanes.idle.push((3, Instant::now()));
-        // Which of ours belongs to which of theirs is not known, so all but one close.
+        // We do not know which of our ends belongs to which of theirs, so all but one are closed.
         let mut ends = ends.into_iter();
         let kept = ends.next().unwrap();
         ends.for_each(drop);
@@ -621,7 +626,7 @@ mod tests {
         assert_eq!(lanes.vacant, [0]);
     }
 
-    /// Answers each request after a while, and counts its connections.
+    /// Answers each request after a while, and counts the connections.
     async fn serve(listener: TcpListener, accepted: Arc<AtomicUsize>) {
         while let Ok((mut tcp, _)) = listener.accept().await {
             accepted.fetch_add(1, Ordering::Relaxed);

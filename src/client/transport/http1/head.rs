@@ -9,10 +9,10 @@ use bytes::{Buf, Bytes};
 use super::{Broken, HEADERS_MAX};
 use crate::client::memory::{Bounds, Claim};
 
-/// So much of a body is decompressed in one turn.
+/// Bytes of a body decompressed in one turn.
 const TURN_BYTES: u64 = 1 << 20;
 
-/// What a head says about what follows it.
+/// What a head says about the rest of its response.
 #[derive(Clone, Copy)]
 pub(super) struct ParsedHead {
     /// The length of the head, in bytes.
@@ -38,7 +38,7 @@ pub(super) enum Coding {
 }
 
 impl ParsedHead {
-    /// `None`: there is more to come.
+    /// `None` if more bytes are needed.
     pub(super) fn parse(input: &[u8]) -> Result<Option<ParsedHead>, Broken> {
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
@@ -69,7 +69,7 @@ impl ParsedHead {
                 Broken::Malformed(format!("`{}: {value:.60}`", header.name.to_ascii_lowercase()))
             };
             if is("content-length") {
-                // Two that differ would let two readers see two responses.
+                // With two different lengths, two readers could see two different responses.
                 let found = parse_length(value).ok_or_else(bad)?;
                 if length.is_some_and(|length| length != found) {
                     return Err(bad());
@@ -100,8 +100,8 @@ impl ParsedHead {
         let framing = if status < 200 || status == 204 || status == 304 {
             Framing::Length(0)
         } else if chunked {
-            // A length beside chunks does not count, but whoever sends both is not to be trusted
-            // with where the next response begins (RFC 9112, 6.3).
+            // A length beside chunks does not count, but a sender of both is not to be trusted with
+            // where the next response begins (RFC 9112, 6.3).
             keep_alive &= length.is_none();
             Framing::Chunked
         } else if let Some(length) = length {
@@ -114,18 +114,18 @@ impl ParsedHead {
     }
 }
 
-/// Digits and nothing else; `parse` alone would take a sign.
+/// Digits only; `parse` alone would accept a sign.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = str::from_utf8(value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()))?;
     digits.parse().ok()
 }
 
-/// Whether a head, or what follows a head, may end in these bytes.
+/// Whether a head, or trailers, may end in these bytes.
 pub(super) fn has_empty_line(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|w| w == b"\n\n") || bytes.windows(3).any(|w| w == b"\n\r\n")
 }
 
-/// A `content-encoding` that is being undone, up to the bounds.
+/// A `content-encoding` that is being decoded, within the limits.
 pub(super) struct Unpacking {
     decoder: Box<dyn Read + Send>,
     plain: Vec<u8>,
@@ -139,14 +139,14 @@ impl Unpacking {
         let decoder: Box<dyn Read + Send> = match coding {
             Coding::Identity => Box::new(body),
             Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-            // The standard means the zlib format; some servers leave its frame out.
+            // The standard means the zlib format; some servers leave out its header and checksum.
             Coding::Deflate if zlib => Box::new(flate2::read::ZlibDecoder::new(body)),
             Coding::Deflate => Box::new(flate2::read::DeflateDecoder::new(body)),
         };
         Unpacking { decoder, plain: Vec::new(), claim: bounds.memory.claim() }
     }
 
-    /// Goes on for a turn; `None` when that was not all.
+    /// Continues for one turn; `None` if there is more to do.
     pub(super) fn step(&mut self, bounds: &Bounds) -> Result<Option<Bytes>, Broken> {
         loop {
             let taken = (&mut self.decoder)

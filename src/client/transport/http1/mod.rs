@@ -1,13 +1,13 @@
 //! HTTP/1.1 as a client speaks it: one connection, one exchange at a time.
 //!
-//! This stands on a socket and `httparse`, not on hyper, for what a load generator asks for: the
-//! instants of the first byte out and the first byte in are exact, a head is made once and goes out
-//! as it is, the task that wants the answer reads it itself instead of waking another one, and bytes
-//! that are not HTTP are at hand to be named. Which requests are sent, and what their answers mean,
-//! is told elsewhere.
+//! This is built on a socket and `httparse`, not on hyper, because of what a load generator needs:
+//! the instants of the first byte out and the first byte in are exact, a head is made once and sent
+//! as it is, the task that wants the answer reads it itself instead of waking another one, and
+//! bytes that are not HTTP are available to be identified. Which requests are sent, and what their
+//! answers mean, is defined elsewhere.
 //!
-//! Bounded: a head by [`HEAD_BYTES_MAX`], a body by the limit given for it, and memory is taken as
-//! bytes come in, whatever a `content-length` announces.
+//! Bounded: a head by [`HEAD_BYTES_MAX`], a body by the limit given for it, and memory is allocated
+//! as bytes arrive, whatever a `content-length` announces.
 
 mod head;
 
@@ -29,39 +29,39 @@ use crate::client::memory::{Bounds, Claim, NoRoom};
 use crate::client::{CallError, ClientConfig, ConfigError};
 use crate::wire::Target;
 
-/// A response's status line and headers. Well above what gateways and proxies send (some hundred
-/// bytes), and what they themselves take as a limit.
+/// Limit of a response's status line and headers. Well above what gateways and proxies send (a few
+/// hundred bytes), and above the limits they themselves set.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// As hyper has it.
+/// As in hyper.
 const HEADERS_MAX: usize = 100;
-/// The line before a chunk: a number, and extensions nobody uses.
+/// The line before a chunk: a number, and extensions that nobody uses.
 const CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
 /// Headers after the last chunk; nobody uses them either.
 const TRAILER_BYTES_MAX: usize = 8 << 10;
-/// `100 Continue` and the like before the response proper.
+/// Limit of `100 Continue` and similar responses before the final one.
 const INTERIM_MAX: usize = 16;
-/// What a read has room for. A response to one Document fits in.
+/// Size of a read. A response to one Document fits.
 const READ_BYTES: usize = 8 << 10;
-/// A request body up to here is copied behind its head and leaves in one write; a longer one goes
-/// out from where it is.
+/// A request body up to this size is copied behind its head and sent in one write; a longer one is
+/// sent without a copy.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
-/// Buffers of requests that are kept for the next ones, and how large such a one may be.
+/// How many request buffers are kept for later requests, and how large they may be.
 const OUTPUTS_KEPT: usize = 64;
 const OUTPUT_BYTES_KEPT: usize = 2 * COPY_BYTES_MAX;
 
-/// Of what a server said, this much is shown.
+/// How much of a server's message is shown.
 const SHOWN_CHARS: usize = 300;
-/// And it is looked for in this much: a body of an error may be as large as any.
+/// The message is searched for in this much of the body: an error's body may be of any size.
 const SEARCHED_BYTES: usize = 16 << 10;
 
-/// What the connections of a worker share, so that one that waits holds no memory: of thousands, few have
-/// bytes on the way in the same turn.
+/// Shared by the connections of a worker, so that a waiting connection holds no memory: of
+/// thousands, few have bytes in transit in the same turn.
 #[derive(Default)]
 pub(super) struct Buffers {
     input: BytesMut,
     outputs: Vec<Vec<u8>>,
-    /// The head that was parsed last: most of a server's are equal.
+    /// The last head that was parsed: most heads of a server are equal.
     head: Vec<u8>,
     parsed: Option<ParsedHead>,
 }
@@ -69,15 +69,16 @@ pub(super) struct Buffers {
 /// One connection that speaks HTTP/1.1.
 pub(super) struct Connection<S> {
     io: S,
-    /// What came in and is not yet consumed; lent by [`Buffers`] while nothing of a response is there.
+    /// Bytes received and not yet consumed; lent by [`Buffers`] while no part of a response is
+    /// there.
     input: BytesMut,
-    /// The request on its way out, but for a long end of its body, and how much of both is out. Goes back to
-    /// [`Buffers`] once it is.
+    /// The request that is being sent, except for a long end of its body, and how much of both is
+    /// sent. Returned to [`Buffers`] afterwards.
     output: Vec<u8>,
     tail: Bytes,
     sent: usize,
     reading: Reading,
-    /// Whether no exchange is under way, none broke off, and none was the last.
+    /// Whether no exchange is in progress, none broke off, and none was the last.
     reusable: bool,
 }
 
@@ -85,38 +86,38 @@ pub(super) struct Connection<S> {
 #[derive(Clone)]
 pub(super) struct RequestHead(Box<[u8]>);
 
-/// When the bytes of an exchange went out and came in.
+/// When the bytes of an exchange were sent and received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
     /// Just before the first byte was handed to the socket.
     pub(super) written: Option<Instant>,
-    /// When the first byte of the response was there.
+    /// When the first byte of the response arrived.
     pub(super) first: Option<Instant>,
-    /// When its last byte was there.
+    /// When its last byte arrived.
     pub(super) done: Option<Instant>,
 }
 
-/// A response, read to its end and freed of chunks and compression.
+/// A complete response, without chunks and compression.
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: Bytes,
     head: Bytes,
 }
 
-/// Why an exchange brought no response.
+/// Why an exchange got no response.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The connection ended or failed; `Marks::first` tells whether a response had begun.
+    /// The connection ended or failed; `Marks::first` says whether a response had begun.
     Ended(io::Error),
-    /// What came is no HTTP: its first bytes.
+    /// The answer is not HTTP: its first bytes.
     NotHttp(Bytes),
-    /// HTTP, but not as the standard has it.
+    /// HTTP, but not as the standard requires.
     Malformed(String),
-    /// Headers beyond our own limits: which.
+    /// Headers beyond our own limits: which limit.
     Headers(String),
     /// The body is larger than the limit; it was not read to its end.
     TooLarge,
-    /// Our own memory has no room for the body; it was not read to its end.
+    /// Our own memory limit has no room for the body; it was not read to its end.
     NoRoom(NoRoom),
 }
 
@@ -140,11 +141,11 @@ impl fmt::Debug for RequestHead {
     }
 }
 
-/// The header lines that all requests to a target have in common: the host, `defaults` as far as the
-/// user says nothing else, the user's own, and the basic authorization of an address.
+/// The header lines that all requests to a target have in common: the host, `defaults` unless the
+/// user sets them, the user's own, and the basic authorization of an address.
 ///
 /// # Errors
-/// A header that HTTP does not allow, or that would say something else than what we send.
+/// A header that HTTP does not allow, or that would contradict what we send.
 pub(super) fn header_lines(
     config: &ClientConfig,
     defaults: &[(&str, &str)],
@@ -155,7 +156,7 @@ pub(super) fn header_lines(
         lines.extend([name, ": ", value, "\r\n"]);
     };
     if !own.contains_key(header::HOST) {
-        // Without the port that the scheme means anyway, as browsers have it.
+        // Without the port if it is the scheme's default, as in browsers.
         let authority = config.target.authority();
         let usual = if config.target.tls { ":443" } else { ":80" };
         line("host", authority.strip_suffix(usual).unwrap_or(&authority));
@@ -173,8 +174,8 @@ pub(super) fn header_lines(
 }
 
 impl Broken {
-    /// The failure of a call, in words. `answered`: whether this port ever answered in HTTP; if not,
-    /// a hang-up may mean that it speaks something else.
+    /// The error of a call for this failure. `answered`: whether this port ever answered in HTTP;
+    /// if not, a hang-up may mean that it speaks something else.
     pub(super) fn into_error(
         self,
         target: &Target,
@@ -188,9 +189,9 @@ impl Broken {
                 let hint = match (answered, target.tls) {
                     (true, _) => "",
                     (false, false) => {
-                        " before it answered anything; a port that wants TLS does so too"
+                        " before it sent a response; a port that requires TLS does this too"
                     }
-                    (false, true) => " before it answered anything",
+                    (false, true) => " before it sent a response",
                 };
                 let reason = format!("{}{hint}", ending(&error));
                 tls::failure_behind(&target, &error).unwrap_or(CallError::Lost { target, reason })
@@ -202,7 +203,7 @@ impl Broken {
             Broken::Malformed(what) => CallError::Protocol {
                 target,
                 expected,
-                reason: format!("its answer is not valid HTTP: {what}"),
+                reason: format!("its response is not valid HTTP: {what}"),
                 named: false,
             },
             Broken::Headers(reason) => {
@@ -214,7 +215,7 @@ impl Broken {
     }
 }
 
-/// How a connection ended, in few words.
+/// How a connection ended, briefly.
 pub(super) fn ending(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the server closed it".into(),
@@ -230,19 +231,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Connection { io, input, output, tail, sent: 0, reading, reusable: true }
     }
 
-    /// Whether, as far as is known, the connection can take another request.
+    /// Whether the connection can take another request, as far as is known.
     pub(super) fn is_reusable(&self) -> bool {
         self.reusable
     }
 
-    /// Whether something came in beyond the last response.
+    /// Whether bytes arrived beyond the last response.
     pub(super) fn has_more(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// Whether the connection can take another request: nothing has come in, no end either.
+    /// Whether the connection can take another request: nothing has arrived, not even its end.
     ///
-    /// Asks the socket without waiting; as long as nothing happened on it this is no system call.
+    /// Asks the socket without waiting; this is no system call unless something happened on it.
     pub(super) fn is_open(&mut self) -> bool {
         if !self.reusable || !self.input.is_empty() {
             return false;
@@ -255,14 +256,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         polled.is_pending()
     }
 
-    /// The stream and what was read beyond the response, after a `101 Switching Protocols`.
+    /// The stream and the bytes read beyond the response, after a `101 Switching Protocols`.
     pub(super) fn into_parts(self) -> (S, BytesMut) {
         (self.io, self.input)
     }
 
-    /// Sends a request and reads its response. `body` comes in pieces; `None` is a request without.
+    /// Sends a request and reads its response. `body` is in pieces; `None` is a request without
+    /// one.
     ///
-    /// Not to be called again after it failed or was given up: [`Connection::is_open`] is false then.
+    /// Must not be called again after it failed or was abandoned: [`Connection::is_open`] is false
+    /// then.
     pub(super) async fn exchange(
         &mut self,
         head: &RequestHead,
@@ -277,8 +280,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         poll_fn(|cx| self.poll_exchange(cx, bounds, marks, buffers)).await
     }
 
-    /// Begins an exchange, which [`Connection::poll_exchange`] goes on with. The last piece of the body may
-    /// be long, and is not copied then.
+    /// Begins an exchange, which [`Connection::poll_exchange`] continues. The last piece of the
+    /// body may be long; it is not copied then.
     pub(super) fn begin(
         &mut self,
         head: &RequestHead,
@@ -310,10 +313,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.reading = Reading::new(bounds);
     }
 
-    /// Goes on with the exchange that was begun.
+    /// Continues the exchange.
     ///
     /// # Errors
-    /// Why it has no response. The connection is of no more use then.
+    /// Why it got no response. The connection cannot be used again then.
     pub(super) fn poll_exchange(
         &mut self,
         cx: &mut Context<'_>,
@@ -329,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             buffers.input = std::mem::take(&mut self.input);
         }
         if let Poll::Ready(Err(_)) = polled {
-            // What it claimed for the rest is not needed.
+            // The memory claimed for the rest is not needed.
             self.reading = Reading::new(bounds);
         }
         polled
@@ -343,8 +346,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         buffers: &mut Buffers,
     ) -> Poll<Result<Response, Broken>> {
         if self.reading.out == Out::Going {
-            // A server may refuse a request, and close the connection, before it has read all of it (a
-            // proxy's 413): then what it said is still to be read.
+            // A server may refuse a request, and close the connection, before it has read all of it
+            // (a proxy's 413). Its answer must still be read then.
             match self.poll_send(cx, marks) {
                 Poll::Ready(Ok(())) => {
                     self.reading.out = Out::Whole;
@@ -355,7 +358,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.reading.out = Out::Partly;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Ended(error))),
-                // The socket takes no more: perhaps because the server has stopped reading to answer.
+                // The socket takes no more, perhaps because the server stopped reading in order to
+                // answer.
                 Poll::Pending => {
                     let read = ready!(self.poll_read(cx));
                     self.reading.out = Out::Partly;
@@ -370,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Ok(response));
             }
             if let At::Unpacking(_) = self.reading.at {
-                // What few bytes become may take long to make, so others get their turn in between.
+                // A few bytes may take long to decompress, so others get their turn in between.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -379,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// What a read came to.
+    /// Handles the result of a read.
     fn came(&mut self, read: io::Result<usize>, marks: &mut Marks) -> Result<(), Broken> {
         match read {
             Ok(0) if matches!(self.reading.at, At::UntilClose) => {
@@ -400,12 +404,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Writes what is left of the request.
+    /// Writes the rest of the request.
     fn poll_send(&mut self, cx: &mut Context<'_>, marks: &mut Marks) -> Poll<io::Result<()>> {
         while self.sent < self.output.len() + self.tail.len() {
             let split = self.sent.min(self.output.len());
             let (head, tail) = (&self.output[split..], &self.tail[self.sent - split..]);
-            // Before the kernel takes it: what it sends at once is not sent before.
+            // Taken before the write, because the kernel may send at once.
             let now = Instant::now();
             let written = if tail.is_empty() {
                 Pin::new(&mut self.io).poll_write(cx, head)
@@ -422,7 +426,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Reads on in what has come; `None` when more must come, or others are to get their turn.
+    /// Parses what has arrived; `None` if more bytes are needed, or others are to get their turn.
     fn advance(
         &mut self,
         bounds: &Bounds,
@@ -437,10 +441,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let (from, before) = (*seen, *interim);
                     let Some(parsed) = self.head(from, buffers)? else { return Ok(None) };
                     let head = self.input.split_to(parsed.bytes).freeze();
-                    // 101 ends the exchange: what follows is another protocol.
+                    // 101 ends the exchange: another protocol follows.
                     if parsed.status < 200 && parsed.status != 101 {
                         if before + 1 == INTERIM_MAX {
-                            let what = "one interim response after the other";
+                            let what = "too many interim responses";
                             return Err(Broken::Malformed(what.into()));
                         }
                         self.reading.at = At::Head { seen: 0, interim: before + 1 };
@@ -459,7 +463,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 At::Sized(length) => {
                     let length = *length;
                     if self.input.len() < length {
-                        // At most twice what has come: an announcement alone claims no memory.
+                        // At most twice what has arrived: an announced length alone claims no
+                        // memory.
                         if self.input.capacity() == self.input.len() {
                             let missing = length - self.input.len();
                             self.input.reserve(missing.min(self.input.len().max(READ_BYTES)));
@@ -497,13 +502,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return Ok(None);
                     }
                     if &self.input[..2] != b"\r\n" {
-                        let what = "a chunk that is longer than it says";
+                        let what = "a chunk longer than its stated size";
                         return Err(Broken::Malformed(what.into()));
                     }
                     self.input.advance(2);
                     *at = At::ChunkSize;
                 }
-                // Headers after the last chunk, up to the empty line. They say nothing we ask for.
+                // Headers after the last chunk, up to the empty line. None of them is needed.
                 At::Trailers => {
                     let Some(bytes) = trailers_length(&self.input)? else { return Ok(None) };
                     self.input.advance(bytes);
@@ -529,14 +534,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The body is there, as it came.
+    /// The body is complete, as received.
     fn whole(
         &mut self,
         body: Bytes,
         bounds: &Bounds,
         marks: &mut Marks,
     ) -> Result<Option<Response>, Broken> {
-        // The close that ends a body without a length is no read of bytes, but it is what told the end.
+        // A body without a length ends when the server closes, which is now, after the last read.
         let came = self.reading.came.filter(|_| !self.reading.closed);
         marks.done = Some(came.unwrap_or_else(Instant::now));
         let coding = self.reading.head.as_ref().map_or(Coding::Identity, |(head, _)| head.coding);
@@ -554,14 +559,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn response(&mut self, body: Bytes) -> Response {
         let (parsed, head) = self.reading.head.take().expect("a body follows a head");
-        // Bytes beyond the response were not asked for: whatever they are, the next response would
-        // be taken for what it is not.
+        // Bytes beyond the response were not asked for: whatever they are, they would be mistaken
+        // for the next response.
         let whole = self.reading.out == Out::Whole;
         self.reusable = parsed.keep_alive && whole && self.input.is_empty();
         Response { status: parsed.status, body, head }
     }
 
-    /// A head, if a whole one is in `input`, of which so much has been looked at.
+    /// A head, if `input` has a complete one; `seen` bytes of it were examined before.
     fn head(&mut self, seen: usize, buffers: &mut Buffers) -> Result<Option<ParsedHead>, Broken> {
         if self.input.is_empty() {
             return Ok(None);
@@ -573,8 +578,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !HTTP.starts_with(start) {
             return Err(Broken::NotHttp(self.input.split().freeze()));
         }
-        // Parsing from the start again after every byte of a slow server would be square work, so it
-        // waits for the empty line.
+        // Parsing from the start again after every byte of a slow server would take quadratic time,
+        // so parsing waits for the empty line.
         if (seen == 0 || has_empty_line(&self.input[seen..]))
             && let Some(parsed) = ParsedHead::parse(&self.input)?
         {
@@ -602,7 +607,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl Buffers {
-    /// Keeps the buffer of a request that is out for another one.
+    /// Keeps the buffer of a request that was sent for another one.
     fn keep(&mut self, output: Vec<u8>) {
         if self.outputs.len() < OUTPUTS_KEPT && output.capacity() <= OUTPUT_BYTES_KEPT {
             self.outputs.push(output);
@@ -614,10 +619,10 @@ fn push_decimal(out: &mut Vec<u8>, number: usize) {
     io::Write::write_fmt(out, format_args!("{number}")).expect("a vector takes all");
 }
 
-/// The line before a chunk: its length, and that of the chunk; `None` when more must come.
+/// The line before a chunk: its length, and that of the chunk; `None` if more bytes are needed.
 fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Broken> {
     let malformed = || Broken::Malformed("a chunk without a size".into());
-    // `httparse` takes an empty line for a size of zero.
+    // `httparse` accepts an empty line as a size of zero.
     if input.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
         return Err(malformed());
     }
@@ -628,17 +633,17 @@ fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Broken> {
     }
 }
 
-/// How far an exchange has come.
+/// The progress of an exchange.
 struct Reading {
     out: Out,
     at: At,
     head: Option<(ParsedHead, Bytes)>,
-    /// Of a body in chunks, those that are there.
+    /// The chunks received so far, if the body is in chunks.
     body: BytesMut,
     claim: Claim,
     /// When the last read returned.
     came: Option<Instant>,
-    /// The server has closed, where that is how a body ends.
+    /// The server has closed the connection, and the body ends with that.
     closed: bool,
 }
 
@@ -650,7 +655,7 @@ enum Out {
     Partly,
 }
 
-/// What comes next of a response.
+/// The part of a response that comes next.
 enum At {
     Head { seen: usize, interim: usize },
     Sized(usize),
@@ -686,9 +691,9 @@ impl Whole {
     /// `head` is as HTTP/1.1 writes it.
     ///
     /// # Errors
-    /// A head with more lines than we take, or with one that contradicts itself.
+    /// A head with more lines than we accept, or with a line that contradicts itself.
     pub(super) fn new(head: Bytes, body: Bytes, bounds: &Bounds) -> Result<Whole, Broken> {
-        let malformed = || Broken::Malformed("headers that end early".into());
+        let malformed = || Broken::Malformed("truncated headers".into());
         let parsed = ParsedHead::parse(&head)?.ok_or_else(malformed)?;
         let (body, unpacking) = match parsed.coding {
             Coding::Identity => (body, None),
@@ -698,7 +703,7 @@ impl Whole {
         Ok(Whole { response, unpacking })
     }
 
-    /// The response; `None`: there is more to decompress in another turn.
+    /// The response; `None` if more is to be decompressed in another turn.
     pub(super) fn step(&mut self, bounds: &Bounds) -> Result<Option<Response>, Broken> {
         if let Some(unpacking) = &mut self.unpacking {
             let Some(body) = unpacking.step(bounds)? else { return Ok(None) };
@@ -711,8 +716,8 @@ impl Whole {
 }
 
 impl Response {
-    /// The value of a header, the first if there are several. Reads the head anew: for the rare
-    /// case that somebody asks.
+    /// The value of a header, the first if there are several. Parses the head again, because it is
+    /// rarely needed.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
@@ -735,12 +740,13 @@ impl Response {
         response.headers.iter().filter_map(text).collect()
     }
 
-    /// How long it asks us to wait, where it says so in seconds.
+    /// How long the server asks us to wait, if it says so in seconds.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.header("retry-after")?.parse().ok().map(Duration::from_secs)
     }
 
-    /// What it says in words: of a web page its title, else its beginning, else what its status means.
+    /// What it says in words: the title of a web page, else the beginning of the body, else the
+    /// meaning of the status.
     pub(super) fn words(&self) -> String {
         let start = &self.body[..self.body.len().min(SEARCHED_BYTES)];
         let body = String::from_utf8_lossy(start);
@@ -772,9 +778,9 @@ pub(super) fn shown(text: &str) -> String {
     words
 }
 
-/// How long the trailers are that these bytes begin with; `None` when more must come.
+/// The length of the trailers that these bytes begin with; `None` if more bytes are needed.
 ///
-/// Apart from the reading, so that the room for headers is no part of every request in flight.
+/// Separate from reading, so that the space for headers is not part of every request in flight.
 fn trailers_length(input: &[u8]) -> Result<Option<usize>, Broken> {
     let malformed = |reason| Broken::Malformed(format!("bad trailers: {reason}"));
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -787,7 +793,7 @@ fn trailers_length(input: &[u8]) -> Result<Option<usize>, Broken> {
     }
 }
 
-/// What every response begins with.
+/// How every response begins.
 const HTTP: &[u8] = b"HTTP/1.";
 
 fn is_hang_up(kind: io::ErrorKind) -> bool {

@@ -1,4 +1,4 @@
-//! What a server may say, cut wherever it may be cut, over memory.
+//! What a server may send, split at every possible place, in memory.
 
 use std::io::Write;
 
@@ -14,7 +14,8 @@ fn head() -> RequestHead {
     RequestHead::new("POST", "/post", "host: h\r\n")
 }
 
-/// A connection to a server that has said `said` before it was asked, and more to come.
+/// A connection to a server that sent `said` before it was asked, and the server's end to send
+/// more.
 fn connection(said: &[u8]) -> (Connection<DuplexStream>, DuplexStream) {
     let (ours, mut theirs) = duplex(1 << 20);
     let write = pin!(theirs.write_all(said)).poll(&mut Context::from_waker(Waker::noop()));
@@ -29,8 +30,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     connection.exchange(&head(), Some(body), &Bounds::small(LIMIT), &mut Marks::default()).await
 }
 
-/// What comes of a server that says `pieces` one after the other and hangs up: the status and
-/// body, or a word on the failure; and whether the connection could be used again.
+/// The outcome for a server that sends `pieces` one after the other and hangs up: the status and
+/// body, or a short text on the failure; and whether the connection could be used again.
 async fn outcome(pieces: &[&[u8]]) -> (Result<(u16, Bytes), String>, bool) {
     let (ours, mut theirs) = duplex(1 << 20);
     let mut connection = Connection::new(ours);
@@ -177,7 +178,7 @@ async fn what_is_not_a_response_is_told_apart() {
         (line("a b: c"), "malformed: invalid header name"),
         (line(&"a: b\r\n".repeat(101)), "more than 100 response headers"),
         (format!("HTTP/1.1 200 OK\r\na: {long}").into(), "response headers over 64 KiB"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n".repeat(16), "malformed: one interim response"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n".repeat(16), "malformed: too many interim responses"),
         (compressed("gzip", b"no gzip at all"), "malformed: compressed body: "),
         (compressed("gzip", &gzip(&[0; LIMIT + 1])), "too large"),
     ];
@@ -195,7 +196,7 @@ async fn chunks_must_be_what_they_say() {
         (b"\r\n", "malformed: a chunk without a size"),
         (b"x\r\n", "malformed: a chunk without a size"),
         (b"11111111111111111\r\n", "malformed: a chunk without a size"),
-        (b"3\r\nhello\r\n", "malformed: a chunk that is longer than it says"),
+        (b"3\r\nhello\r\n", "malformed: a chunk longer than its stated size"),
         (b"fffffffffffffff0\r\n", "too large"),
         (b"0\r\na b\r\n\r\n", "malformed: bad trailers: invalid header name"),
         (&[&b"1;"[..], &[b'x'; 5000]].concat(), "malformed: a chunk without a size"),
@@ -256,7 +257,7 @@ async fn an_answer_before_the_end_of_the_request_is_read() {
     let mut connection = Connection::new(ours);
     let said = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n";
     server.write_all(said).await.unwrap();
-    // The server never reads, and the pipe is full long before the body is out.
+    // The server never reads, and the pipe is full long before the body is sent.
     let long = vec![b'x'; 100_000];
     let mut marks = Marks::default();
     let body: [&[u8]; 3] = [b"", b"", &long];
@@ -358,7 +359,7 @@ async fn a_body_for_which_there_is_no_room_is_refused_and_gives_its_room_back() 
         assert!(matches!(outcome, Err(Broken::NoRoom(_))), "{:.60}", said.escape_ascii());
         bounds.memory.claim().cover(150 * kib).expect("all of it is given back");
     }
-    // One that fits keeps its room for as long as it is kept.
+    // One that fits keeps its room as long as it is held.
     let (mut connection, _server) = connection(&[chunks(65), b"0\r\n\r\n".to_vec()].concat());
     let mut marks = Marks::default();
     let response =

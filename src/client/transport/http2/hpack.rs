@@ -1,11 +1,11 @@
-//! HPACK (RFC 7541), as little of it as a client needs that allows the server no dynamic table: then
-//! equal header blocks are equal bytes, and each can be read, or passed over, by itself.
+//! HPACK (RFC 7541), reduced to what a client needs that allows the server no dynamic table: equal
+//! header blocks are then equal bytes, and each can be read, or skipped, by itself.
 
-/// Why bytes are no header block, or one that needs a table we do not keep.
+/// Bytes are not a header block, or need a table that we do not keep.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::client) struct Malformed;
 
-/// The table that both sides know, from index 1 on.
+/// The static table, from index 1.
 const STATIC: [(&str, &str); 61] = [
     (":authority", ""),
     (":method", "GET"),
@@ -73,13 +73,13 @@ const STATIC: [(&str, &str); 61] = [
 /// The first index of the dynamic table.
 const DYNAMIC: usize = STATIC.len() + 1;
 
-/// What an entry of the dynamic table takes beside its name and value, by definition.
+/// The size of an entry of the dynamic table in addition to its name and value, by definition.
 const ENTRY: usize = 32;
 
 /// Reads a block line by line, each a name and a value.
 ///
 /// # Errors
-/// When it is none, or refers to a dynamic table.
+/// When it is not a block, or refers to a dynamic table.
 pub(in crate::client) fn read(
     mut block: &[u8],
     mut line: impl FnMut(&[u8], &[u8]),
@@ -90,7 +90,7 @@ pub(in crate::client) fn read(
             let (name, value) = entry(integer(&mut block, 7)?)?;
             line(name.as_bytes(), value.as_bytes());
         } else if first & 0xe0 == 0x20 {
-            // A new size of the dynamic table, which comes first and can only be what we allow.
+            // A new size of the dynamic table, which comes first and can only be the one we allow.
             if integer(&mut block, 5)? != 0 || begun {
                 return Err(Malformed);
             }
@@ -113,7 +113,7 @@ fn entry(index: usize) -> Result<(&'static str, &'static str), Malformed> {
     index.checked_sub(1).and_then(|at| STATIC.get(at)).copied().ok_or(Malformed)
 }
 
-/// An integer whose first bits are the last `prefix` of a byte.
+/// An integer that begins in the last `prefix` bits of a byte.
 fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
     let most = (1usize << prefix) - 1;
     let (&first, mut rest) = bytes.split_first().ok_or(Malformed)?;
@@ -128,7 +128,7 @@ fn integer(bytes: &mut &[u8], prefix: u32) -> Result<usize, Malformed> {
                 return Ok(value);
             }
         }
-        // Beyond what any block of ours may hold.
+        // More than any block of ours may hold.
         return Err(Malformed);
     }
     *bytes = rest;
@@ -143,8 +143,9 @@ fn text<'a>(bytes: &mut &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, Malforme
     if coded { huffman(text).map(Into::into) } else { Ok(text.into()) }
 }
 
-/// Lengths of the Huffman codes of all bytes. The code is canonical: within a length codes go up with
-/// their bytes, and each length goes on where the one before it ended, so they tell all there is.
+/// Lengths of the Huffman codes of all bytes. The code is canonical: within a length codes increase
+/// with their bytes, and each length continues where the one before it ended, so the lengths define
+/// the code.
 const LENGTHS: [u8; 256] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, //
     28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28, //
@@ -164,12 +165,12 @@ const LENGTHS: [u8; 256] = [
     26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, //
 ];
 
-/// The longest code. That of the end, which no text may hold, is all ones.
+/// The longest code. The code of the end, which no text may contain, is all ones.
 const LONGEST: usize = 30;
 
 /// The codes, sorted.
 struct Codes {
-    /// By length: the first code, and where its byte stands in `bytes`.
+    /// By length: the first code, and the index of its byte in `bytes`.
     first: [(u32, usize); LONGEST + 2],
     bytes: [u8; 256],
 }
@@ -213,27 +214,27 @@ fn huffman(text: &[u8]) -> Result<Vec<u8>, Malformed> {
             (code, length) = (0, 0);
         }
     }
-    // What is left is padding: less than a byte of ones.
+    // The rest is padding: less than a byte of ones.
     let padded = length < 8 && code == (1 << length) - 1;
     if padded { Ok(out) } else { Err(Malformed) }
 }
 
-/// A header block that goes out again and again.
+/// A header block that is sent again and again.
 #[derive(Clone, Debug)]
 pub(in crate::client) struct Block {
-    /// As it goes out the first time on a connection, and stays in the server's dynamic table.
+    /// As it is sent the first time on a connection, and kept in the server's dynamic table.
     first: Box<[u8]>,
-    /// As it goes out from then on: indices into that table.
+    /// As it is sent from then on: indices into that table.
     again: Box<[u8]>,
-    /// What it takes there.
+    /// Its size in that table.
     table_bytes: usize,
-    /// As it goes out where nothing is to stay in the table.
+    /// As it is sent if nothing is to be kept in the table.
     plain: Box<[u8]>,
 }
 
 impl Block {
-    /// A block of these lines. Where nothing else goes into the server's dynamic table, the lines of the
-    /// block are all there is in it.
+    /// A block of these lines. If nothing else goes into the server's dynamic table, it holds just
+    /// the lines of the block.
     pub(in crate::client) fn new(lines: &[(&[u8], &[u8])]) -> Block {
         let (mut first, mut again, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         let (mut table_bytes, mut kept) = (0, 0);
@@ -251,7 +252,7 @@ impl Block {
             }
             literal(&mut first, 0x40, 6, name, value);
             literal(&mut plain, 0, 4, name, value);
-            // The last that came in has the first index.
+            // The entry added last has the first index.
             write_integer(&mut again, 0x80, 7, DYNAMIC + count - 1 - kept);
             kept += 1;
             table_bytes += name.len() + value.len() + ENTRY;
@@ -260,8 +261,8 @@ impl Block {
         Block { first, again, table_bytes, plain }
     }
 
-    /// The block as it has to go out on a connection whose table may have `table` bytes, where it is
-    /// the only one that goes into it.
+    /// The block as it must be sent on a connection whose table may have `table` bytes, and in
+    /// which it is the only block.
     pub(super) fn of_connection(&self, table: usize, known: &mut bool) -> &[u8] {
         if self.table_bytes > table {
             return &self.plain;
@@ -270,7 +271,7 @@ impl Block {
     }
 }
 
-/// A change of the size of our side of the server's table.
+/// A change of the size of our part of the server's table.
 pub(super) fn write_table_size(out: &mut Vec<u8>, bytes: usize) {
     write_integer(out, 0x20, 5, bytes);
 }
@@ -387,7 +388,7 @@ mod tests {
         assert_eq!(lines(&first).unwrap().len(), given.len());
         table += block.table_bytes;
         assert_eq!(table, 5 + 2 + 2 + 8 + 6 + 300 + 3 * ENTRY);
-        // What was told last has the first index: `x-long`, `te`, `:path` from 62 on.
+        // The line sent last has the first index: `x-long`, `te`, `:path` from 62 on.
         assert_eq!(block.of_connection(4096, &mut known), [0x83, 0xc0, 0xbf, 0xbe]);
         assert_eq!(block.of_connection(100, &mut known), &*block.plain);
     }

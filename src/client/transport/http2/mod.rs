@@ -1,12 +1,13 @@
-//! One HTTP/2 connection (RFC 9113) as a client sees it, without its socket: bytes come in by
+//! One HTTP/2 connection (RFC 9113) as a client sees it, without its socket: bytes come in through
 //! [`Connection::next`] and go out from [`Connection::out`].
 //!
-//! As small as calls of methods need it. The server may push nothing and has no dynamic table for its
-//! headers, so every header block is read by itself, and equal ones are equal bytes. Frames are cut in
-//! place at the end of what goes out: many calls are one write, and messages of one stream share a frame.
+//! Reduced to what method calls need. The server may not push, and has no dynamic table for its
+//! headers, so every header block is read by itself, and equal ones are equal bytes. Frames are
+//! built in place at the end of the output: many calls are one write, and messages of one stream
+//! share a frame.
 //!
-//! Bounded: what goes out by [`OUT_MAX`], a header block by [`BLOCK_MAX`], and of all other frames no more
-//! than what has come in is held.
+//! Bounded: the output by [`OUT_MAX`], a header block by [`BLOCK_MAX`]; of all other frames no more
+//! is held than what has arrived.
 
 pub(super) mod hpack;
 pub(super) mod socket;
@@ -22,27 +23,28 @@ use self::hpack::Block;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The head of a frame, in bytes.
 const HEAD: usize = 9;
-/// What Jina's gateway and client use, in bytes: enough that a large message is not sent in pieces
-/// with a round trip each.
+/// The window of Jina's gateway and client, in bytes: large enough that a large message is not sent
+/// in pieces with a round trip each.
 const WINDOW: u32 = 4 << 20;
-/// The window that both sides begin with.
+/// The initial window of both sides.
 const WINDOW_AT_FIRST: u32 = 65_535;
 const WINDOW_MAX: i64 = 0x7fff_ffff;
-/// The longest frame that we take. Data is handed on as it comes, so a long frame takes no memory.
+/// The longest frame that we accept. Data is handed on as it arrives, so a long frame takes no
+/// memory.
 const FRAME_MAX: usize = 1 << 20;
-/// Longer frames than these are not made, whatever the server takes: the first message in a frame is
-/// not to wait for the last one's bytes.
+/// The longest frame that we make, whatever the server accepts: the first message in a frame should
+/// not wait for the bytes of the last one.
 const FRAME_MADE_MAX: usize = 32 << 10;
-/// No data is added to what goes out when it has so many bytes: then the socket takes no more, and
-/// what waits is to wait where it can still be given up.
+/// No data is added to output of this many bytes: the socket takes no more then, and what waits
+/// should wait where it can still be abandoned.
 const OUT_MAX: usize = 256 << 10;
-/// Answers to pings and the like that the server does not read.
+/// Limit of answers to pings and the like that the server does not read.
 const CONTROL_MAX: usize = 1 << 20;
-/// A buffer up to here is kept in any case.
+/// A buffer up to this size is always kept.
 const OUT_KEPT: usize = 1 << 10;
-/// The longest header block, as it comes; a longer one is passed over.
+/// The longest header block, as received; a longer one is skipped.
 const BLOCK_MAX: usize = 128 << 10;
-/// Frames of one header block: there is no end to empty ones.
+/// Limit of frames per header block: empty ones could go on forever.
 const BLOCK_FRAMES_MAX: usize = 256;
 /// Streams have odd numbers below 2³¹.
 const STREAM_MAX: u32 = 0x7fff_ffff;
@@ -64,7 +66,7 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const WITH_PRIORITY: u8 = 0x20;
 
-/// A code of the standard, with which a side ends a stream or a connection.
+/// An error code of the standard, with which a side ends a stream or a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Code(pub(super) u32);
 
@@ -105,27 +107,27 @@ impl fmt::Debug for Code {
     }
 }
 
-/// Something that came in. What concerns the connection alone is dealt with here.
+/// Something that arrived. Whatever concerns only the connection is handled here.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
-    /// A header block, whole.
+    /// A complete header block.
     Headers { stream: u32, block: Bytes, ends: bool },
-    /// A header block that is too long to be read.
+    /// A header block that is too long to read.
     HeadersTooLong { stream: u32 },
-    /// Data, or as much of a frame as is there. Its bytes are to be given back by
+    /// Data, or as much of a frame as has arrived. Its bytes must be given back with
     /// [`Connection::release`].
     Data { stream: u32, data: Bytes, ends: bool },
-    /// The server ended a stream, which is no more.
+    /// The server ended a stream, which no longer exists.
     Reset { stream: u32, code: Code },
-    /// The server takes no more streams; those beyond `last` it has not looked at.
+    /// The server takes no more streams, and has not processed those beyond `last`.
     GoAway { last: u32, code: Code },
-    /// The server takes more data, or more streams, than before.
+    /// The server accepts more data, or more streams, than before.
     Room,
     /// The answer to a ping.
     Pong([u8; 8]),
 }
 
-/// One side's wish to send a message, which may go out in several frames.
+/// A message to send, which may go out in several frames.
 pub(super) trait Message {
     /// Its length.
     fn len(&self) -> usize;
@@ -136,13 +138,13 @@ pub(super) trait Message {
 /// A connection whose streams carry a `T` each.
 pub(super) struct Connection<T> {
     out: Vec<u8>,
-    /// How much of `out` the socket has.
+    /// How much of `out` the socket has taken.
     at: usize,
-    /// How long it has been of late.
+    /// Its recent length.
     used: usize,
-    /// Where `out` begins in all that ever went out.
+    /// The position of the start of `out` in all output so far.
     base: u64,
-    /// A frame of data at the end of `out` that may grow: its stream and where it begins.
+    /// A data frame at the end of `out` that may grow: its stream and its start.
     tail: Option<(u32, usize)>,
     /// What the server allows.
     frame_max: usize,
@@ -151,24 +153,24 @@ pub(super) struct Connection<T> {
     streams_max: usize,
     /// Bytes of the server's dynamic table that our lines may take.
     table: usize,
-    /// Has changed, and is to be told with the next header block.
+    /// The table size has changed, and is sent with the next header block.
     table_is_new: bool,
-    /// Whether the block that stays there has gone out.
+    /// Whether the block that is kept there has been sent.
     block_is_known: bool,
-    /// Whether the server's settings have come.
+    /// Whether the server's settings have arrived.
     greeted: bool,
-    /// What we allow: data of all streams, and what of it is not yet given back.
+    /// What we allow: data of all streams, and the part of it that is not yet given back.
     room: i64,
     owed: u32,
     next: u32,
     streams: HashMap<u32, Stream<T>, BuildHasherDefault<ByNumber>>,
     block: Option<Gathered>,
-    /// The frame of data that is coming in.
+    /// The data frame that is arriving.
     data: Option<Incoming>,
     goodbye: bool,
 }
 
-/// A stream that is open on one side at least.
+/// A stream that is open on at least one side.
 pub(super) struct Stream<T> {
     pub(super) user: T,
     window: i64,
@@ -178,7 +180,7 @@ pub(super) struct Stream<T> {
     pub(super) done: bool,
 }
 
-/// A header block whose end has not come.
+/// A header block whose end has not arrived.
 struct Gathered {
     stream: u32,
     ends: bool,
@@ -216,7 +218,7 @@ impl Frame {
 }
 
 impl<T> Connection<T> {
-    /// A connection that greets.
+    /// A connection that has its greeting to send.
     pub(super) fn new() -> Connection<T> {
         let mut out = PREFACE.to_vec();
         let settings: [(u16, u32); 4] = [(1, 0), (2, 0), (4, WINDOW), (5, FRAME_MAX as u32)];
@@ -251,21 +253,21 @@ impl<T> Connection<T> {
         }
     }
 
-    /// What the socket is to take next.
+    /// The output that the socket is to take next.
     pub(super) fn out(&self) -> &[u8] {
         &self.out[self.at..]
     }
 
-    /// The socket has taken so many bytes of it; gives where what comes next stands.
+    /// The socket has taken this many bytes of it; returns the position of the next byte.
     pub(super) fn taken(&mut self, bytes: usize) -> u64 {
         self.at += bytes;
         let until = self.base + self.at as u64;
-        // A frame that is on its way does not grow.
+        // A frame that is partly sent does not grow.
         if self.tail.is_some_and(|(_, start)| start < self.at) {
             self.tail = None;
         }
         if self.at == self.out.len() {
-            // What is much longer than it has been needed of late is given back.
+            // A buffer much longer than was needed recently is released.
             self.used = self.out.len().max(self.used - self.used / 8);
             self.out.clear();
             if self.out.capacity() > 4 * self.used.max(OUT_KEPT) {
@@ -280,7 +282,7 @@ impl<T> Connection<T> {
         until
     }
 
-    /// Whether more data may be put into what goes out.
+    /// Whether more data may be added to the output.
     pub(super) fn has_room(&self) -> bool {
         self.out.len() - self.at < OUT_MAX
     }
@@ -298,27 +300,27 @@ impl<T> Connection<T> {
         self.streams_max
     }
 
-    /// Whether no stream will ever be opened on it again.
+    /// Whether no stream can ever be opened on it again.
     pub(super) fn is_used_up(&self) -> bool {
         self.goodbye || self.next > STREAM_MAX - 2
     }
 
-    /// A stream that is open.
+    /// An open stream.
     pub(super) fn stream(&mut self, stream: u32) -> Option<&mut Stream<T>> {
         self.streams.get_mut(&stream)
     }
 
-    /// All streams that are open.
+    /// All open streams.
     pub(super) fn streams(&mut self) -> impl Iterator<Item = (u32, &mut Stream<T>)> {
         self.streams.iter_mut().map(|(number, stream)| (*number, stream))
     }
 
-    /// Whether there is none.
+    /// Whether no stream is open.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// Where what is put into `out` next will stand.
+    /// The position of the next byte put into `out`.
     pub(super) fn position(&self) -> u64 {
         self.base + self.out.len() as u64
     }
@@ -334,7 +336,7 @@ impl<T> Connection<T> {
         stream
     }
 
-    /// Opens a stream with a header block. `shared`: it is the one that the server may keep.
+    /// Opens a stream with a header block. `shared`: it is the block that the server may keep.
     pub(super) fn open(&mut self, block: &Block, shared: bool, user: T) -> u32 {
         let stream = self.next;
         self.next += 2;
@@ -352,7 +354,7 @@ impl<T> Connection<T> {
         stream
     }
 
-    /// Gives a frame of headers its length, or makes several of it.
+    /// Sets the length of a headers frame, or splits it into several.
     fn cut(&mut self, start: usize, stream: u32) {
         let length = self.out.len() - start - HEAD;
         if length <= self.frame_max {
@@ -369,8 +371,9 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Sends of a message what there is room for, from where it was left off. `ends`: our side of the
-    /// stream ends with it. Gives up to where it went, and where its first byte stands if that went now.
+    /// Sends as much of a message as there is room for, from where it was left off. `ends`: our
+    /// side of the stream ends with it. Returns how far it got, and the position of its first byte
+    /// if that was sent now.
     pub(super) fn send(
         &mut self,
         stream: u32,
@@ -428,7 +431,7 @@ impl<T> Connection<T> {
         head(&mut self.out, 0, DATA, END_STREAM, stream);
     }
 
-    /// Gives a stream up.
+    /// Cancels a stream.
     pub(super) fn reset(&mut self, stream: u32, code: Code) -> Option<T> {
         let entry = self.streams.remove(&stream)?;
         self.write_reset(stream, code);
@@ -441,22 +444,23 @@ impl<T> Connection<T> {
         self.out.extend_from_slice(&code.0.to_be_bytes());
     }
 
-    /// Forgets a stream that the server has reset, or will never look at.
+    /// Forgets a stream that the server has reset, or will never process.
     pub(super) fn forget(&mut self, stream: u32) -> Option<T> {
         self.streams.remove(&stream).map(|entry| entry.user)
     }
 
-    /// Forgets a stream that both sides have ended, or that the server has and we need not.
+    /// Forgets a stream that both sides have ended, or that the server has ended and we no longer
+    /// need.
     pub(super) fn close(&mut self, stream: u32) -> Option<T> {
         let entry = self.streams.remove(&stream)?;
         if !entry.done {
-            // As the standard has it for a server that answers before it has read all.
+            // As the standard says for a server that answers before it has read everything.
             self.write_reset(stream, Code::NO_ERROR);
         }
         Some(entry.user)
     }
 
-    /// Bytes of a stream are dealt with, so that as many may follow.
+    /// Bytes of a stream were processed, so that as many may follow.
     pub(super) fn release(&mut self, stream: u32, bytes: usize) {
         let Some(entry) = self.streams.get_mut(&stream) else { return };
         entry.owed += bytes as u32;
@@ -473,14 +477,14 @@ impl<T> Connection<T> {
         self.out.extend_from_slice(&bytes.to_be_bytes());
     }
 
-    /// Asks for a sign of life.
+    /// Sends a ping.
     pub(super) fn ping(&mut self, payload: [u8; 8]) {
         self.tail = None;
         head(&mut self.out, 8, PING, 0, 0);
         self.out.extend_from_slice(&payload);
     }
 
-    /// Says that we go, and why.
+    /// Announces that we end the connection, and why.
     pub(super) fn go_away(&mut self, code: Code) {
         self.tail = None;
         head(&mut self.out, 8, GOAWAY, 0, 0);
@@ -488,10 +492,10 @@ impl<T> Connection<T> {
         self.out.extend_from_slice(&code.0.to_be_bytes());
     }
 
-    /// The next thing that came in; `None` when more bytes are needed.
+    /// The next event; `None` if more bytes are needed.
     ///
     /// # Errors
-    /// The code that stands for what the server did wrong. Nothing after that can be read.
+    /// The error code for what the server did wrong. Nothing after that can be read.
     pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Code> {
         loop {
             if self.data.is_some() {
@@ -523,7 +527,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// What no frame may be, whatever is in it.
+    /// Rejects a frame that is invalid whatever it contains.
     fn check(&self, frame: &Frame) -> Result<(), Code> {
         let Frame { length, kind, stream, .. } = *frame;
         if length > FRAME_MAX {
@@ -541,7 +545,7 @@ impl<T> Connection<T> {
         if of_connection && stream != 0 || of_stream && stream == 0 {
             return Err(Code::PROTOCOL_ERROR);
         }
-        // Of streams that nobody has opened yet only priorities may be told.
+        // For streams that nobody has opened yet, only PRIORITY is allowed.
         let is_idle = stream != 0 && (stream % 2 == 0 || stream >= self.next);
         if is_idle && (of_stream || kind == WINDOW_UPDATE) && kind != PRIORITY {
             return Err(Code::PROTOCOL_ERROR);
@@ -549,7 +553,7 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    /// Takes the head of a frame of data; false when more must come.
+    /// Takes the head of a data frame; false if more bytes are needed.
     fn begin_data(&mut self, frame: &Frame, input: &mut BytesMut) -> Result<bool, Code> {
         let mut left = frame.length;
         let mut padding = 0;
@@ -566,7 +570,8 @@ impl<T> Connection<T> {
         if self.room < 0 {
             return Err(Code::FLOW_CONTROL_ERROR);
         }
-        // Of the connection all is given back at once: what a stream holds is bounded by its own window.
+        // The connection's window is given back at once: what a stream holds is limited by its own
+        // window.
         self.owed += frame.length as u32;
         if self.owed >= WINDOW / 2 {
             let owed = std::mem::take(&mut self.owed);
@@ -581,7 +586,7 @@ impl<T> Connection<T> {
                 }
                 self.release(frame.stream, frame.length - left);
             }
-            // We may have given it up a moment ago.
+            // We may have cancelled it a moment ago.
             None => self.write_reset(frame.stream, Code::STREAM_CLOSED),
         }
         let ends = frame.has(END_STREAM);
@@ -589,7 +594,7 @@ impl<T> Connection<T> {
         Ok(true)
     }
 
-    /// What is there of the frame of data that is coming in.
+    /// As much of the arriving data frame as is there.
     fn data(&mut self, input: &mut BytesMut) -> Option<Event> {
         let data = self.data.as_mut()?;
         let bytes = input.split_to(data.left.min(input.len()));
@@ -643,7 +648,7 @@ impl<T> Connection<T> {
             RST_STREAM => {
                 let code = Code(number(&payload).ok_or(Code::FRAME_SIZE_ERROR)?);
                 let stream = frame.stream;
-                // Whoever hears of it takes the stream out.
+                // The receiver of the event removes the stream.
                 Ok(self.streams.contains_key(&stream).then_some(Event::Reset { stream, code }))
             }
             SETTINGS => self.settings(frame, &payload),
@@ -684,14 +689,14 @@ impl<T> Connection<T> {
                 Ok(Some(Event::Room))
             }
             PRIORITY => Err(Code::FRAME_SIZE_ERROR),
-            // Extensions that we did not ask for.
+            // Frames of extensions that we did not ask for.
             _ => Ok(None),
         }
     }
 
     fn gathered(&mut self, mut block: Gathered, whole: bool) -> Result<Option<Event>, Code> {
         if block.bytes.len() > BLOCK_MAX {
-            // Without a dynamic table nothing that follows depends on it.
+            // Without a dynamic table, nothing after it depends on it.
             block.too_long = true;
             block.bytes = BytesMut::new();
         }
@@ -728,7 +733,7 @@ impl<T> Connection<T> {
                 1 => {
                     let table = (value as usize).min(4096);
                     if table < self.table {
-                        // What is in it may be gone, so nothing is put there any more.
+                        // Its contents may be gone, so nothing is put there any more.
                         (self.table, self.table_is_new) = (0, true);
                     }
                 }
@@ -773,7 +778,7 @@ fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) {
     out.extend_from_slice(&stream.to_be_bytes());
 }
 
-/// Numbers of streams are ours, so nobody can choose them to collide.
+/// We choose the numbers of streams, so nobody can make them collide.
 #[derive(Default)]
 struct ByNumber(u64);
 

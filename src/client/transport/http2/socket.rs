@@ -1,4 +1,4 @@
-//! HTTP/2 on a socket: the greeting, what goes out and when, and lanes: places for connections.
+//! HTTP/2 on a socket: the greeting, what is sent and when, and lanes: places for connections.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,30 +15,30 @@ use super::super::rows::Key;
 use super::{Code, Connection, Event};
 use crate::client::CallError;
 
-/// What a connection stands on.
+/// The socket under a connection.
 pub(in super::super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection that has greeted.
+/// A connection whose greeting is complete.
 pub(in super::super) struct Greeted<T> {
     pub(in super::super) io: Box<dyn Io>,
     pub(in super::super) http2: Connection<T>,
-    /// What came in after the greeting.
+    /// Bytes that arrived after the greeting.
     pub(in super::super) input: BytesMut,
 }
 
-/// Why a connection did not come to that.
+/// Why a greeting failed.
 #[derive(Debug)]
 pub(in super::super) enum Ungreeted {
-    /// The other side closed it.
+    /// The peer closed the connection.
     Silent,
     Socket(io::Error),
-    /// It said goodbye.
+    /// The peer said goodbye.
     Goodbye(Code),
-    /// What it sends is no HTTP/2.
+    /// The peer does not send HTTP/2.
     NotHttp2(Code),
-    /// It said nothing within this time.
+    /// The peer sent nothing within this time.
     Late(Duration),
 }
 
@@ -85,19 +85,19 @@ impl<T> Greeted<T> {
     }
 }
 
-/// Where the first bytes of requests stand that the socket has not taken yet.
+/// Positions of the first bytes of requests in what the socket has not taken yet.
 #[derive(Debug, Default)]
 pub(in super::super) struct Positions(VecDeque<(u64, Key)>);
 
 impl Positions {
-    /// A request begins at this position of what goes out.
+    /// A request begins at this position of the output.
     pub(in super::super) fn put(&mut self, position: u64, key: Key) {
         self.0.push_back((position, key));
     }
 }
 
-/// Hands what goes out to the socket, and tells of each request whose first byte that was when it was
-/// handed over.
+/// Hands the output to the socket, and reports of each request whose first byte was among it when
+/// it was handed over.
 ///
 /// Pending: the socket takes no more for now.
 pub(in super::super) fn write_out<T>(
@@ -108,7 +108,7 @@ pub(in super::super) fn write_out<T>(
     mut written: impl FnMut(Key, Instant),
 ) -> Poll<io::Result<()>> {
     while !http2.out().is_empty() {
-        // Before the kernel takes it: what it sends at once is not sent before.
+        // Taken before the write, because the kernel may send at once.
         let now = Instant::now();
         let count = match Pin::new(&mut *io).poll_write(cx, http2.out()) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -125,7 +125,7 @@ pub(in super::super) fn write_out<T>(
     Pin::new(io).poll_flush(cx)
 }
 
-/// A place for a connection: requests are spread over them in turn.
+/// A place for a connection. Requests are spread over lanes in turn.
 pub(in super::super) struct Lane<T> {
     /// The number of the connection that takes new requests.
     pub(in super::super) conn: Option<usize>,
@@ -140,7 +140,7 @@ impl<T> Default for Lane<T> {
 }
 
 impl<T> Lane<T> {
-    /// Has a request wait for the next connection, which `connect` opens if none is being opened.
+    /// Makes a request wait for the next connection, which `connect` opens if none is being opened.
     pub(in super::super) fn wait(
         &mut self,
         key: Key,
@@ -150,7 +150,7 @@ impl<T> Lane<T> {
         self.opening.get_or_insert_with(connect);
     }
 
-    /// A connection that has been opened, or why it was not, and who waited for it.
+    /// A connection that was opened, or why it could not be, and the requests that waited for it.
     #[expect(clippy::type_complexity, reason = "what came of it, and for whom")]
     pub(in super::super) fn opened(
         &mut self,
@@ -161,7 +161,7 @@ impl<T> Lane<T> {
         Some((opened, std::mem::take(&mut self.waiting)))
     }
 
-    /// A connection takes no new requests any more.
+    /// A connection takes no new requests from now on.
     pub(in super::super) fn left(&mut self, at: usize) {
         if self.conn == Some(at) {
             self.conn = None;

@@ -1,4 +1,4 @@
-//! The cases that h2spec has for clients, and what else a server may do, as bytes.
+//! The cases of h2spec for clients, and other things a server may do, as bytes.
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn block() -> Block {
     Block::new(&[(b":method", b"POST"), (b":path", b"/a"), (b"te", b"trailers")])
 }
 
-/// A connection that has been greeted, with these streams opened and our side of them ended.
+/// A greeted connection, with this many streams opened and our side of them ended.
 fn greeted(streams: usize) -> Connection<u32> {
     let mut connection = Connection::new();
     let mut input = BytesMut::from(&settings(&[])[..]);
@@ -48,7 +48,7 @@ fn greeted(streams: usize) -> Connection<u32> {
     connection
 }
 
-/// What goes out, as frames: kind, flags, stream, payload.
+/// The output, as frames: kind, flags, stream, payload.
 fn clear<T>(connection: &mut Connection<T>) -> Vec<(u8, u8, u32, Vec<u8>)> {
     let out = connection.out().to_vec();
     connection.taken(out.len());
@@ -63,7 +63,7 @@ fn clear<T>(connection: &mut Connection<T>) -> Vec<(u8, u8, u32, Vec<u8>)> {
     frames
 }
 
-/// All events of these bytes, which come in pieces.
+/// All events of these bytes, which arrive in pieces of this size.
 fn read(connection: &mut Connection<u32>, bytes: &[u8], piece: usize) -> Result<Vec<Event>, Code> {
     let (mut input, mut events) = (BytesMut::new(), Vec::new());
     for piece in bytes.chunks(piece) {
@@ -303,7 +303,7 @@ fn flow_control_holds_both_ways_and_through_changes_of_settings() {
         (10, None),
         "the window is used up"
     );
-    // A smaller window takes back what was sent already.
+    // A smaller window also counts what was already sent.
     read(&mut connection, &settings(&[(4, 5)]));
     read(&mut connection, &frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 7]));
     assert_eq!(connection.send(stream, &Counting(25), 10, true).0, 12);
@@ -316,7 +316,7 @@ fn flow_control_holds_both_ways_and_through_changes_of_settings() {
         .collect();
     assert_eq!(sizes, [(0, 10), (0, 2), (END_STREAM, 13)]);
 
-    // What we have taken is given back in halves of the window.
+    // Bytes that we have taken are given back by half a window at a time.
     let mut connection = greeted(1);
     for _ in 0..(WINDOW as usize / 2).div_ceil(16_000) {
         read(&mut connection, &frame(DATA, 0, 1, &[0; 16_000]));

@@ -1,4 +1,4 @@
-//! What the connections of a worker share: the requests in flight on them, and room for bytes.
+//! What the connections of a worker share: the requests in flight on them, and buffers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::client::lanes::Landed;
 use crate::client::{Body, CallError, ClientConfig, Failure, Reply, Timing};
 use crate::wire::Encoded;
 
-/// What is not of one connection.
+/// State that is shared by all connections.
 pub(super) struct Core {
     pub(super) opening: Arc<Opening>,
     pub(super) rows: Rows<Row>,
@@ -24,8 +24,8 @@ pub(super) struct Core {
     pub(super) landed: Vec<Landed>,
     /// Requests that need another connection.
     pub(super) anew: Vec<Key>,
-    /// Room for what is read and written: a connection has some of its own only while a part of a message
-    /// is there.
+    /// Buffers for reading and writing: a connection has its own only while it holds part of a
+    /// message.
     pub(super) input: BytesMut,
     pub(super) out: Vec<u8>,
 }
@@ -36,12 +36,12 @@ pub(super) struct Row {
     pub(super) lane: usize,
     pub(super) written: Option<Instant>,
     pub(super) deadline: Option<Instant>,
-    /// Whether it has been sent anew already.
+    /// Whether it has already been sent again.
     pub(super) again: bool,
 }
 
 impl Core {
-    /// Nothing is in flight.
+    /// A state with nothing in flight.
     pub(super) fn new(
         config: &ClientConfig,
         opening: Arc<Opening>,
@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    /// The time of a request begins.
+    /// Starts the time limit of a request.
     pub(super) fn limit(&mut self, key: Key) {
         let Some(limit) = self.timeout else { return };
         let Some(row) = self.rows.get(key) else { return };
@@ -69,13 +69,13 @@ impl Core {
             row.deadline = Some(deadline);
             let Core { timers, rows, .. } = self;
             timers.add(deadline, key);
-            // Most requests end long before their time is over.
+            // Most requests end long before their time is up.
             timers.tidy(4 * rows.len() + 1000, |key| rows.get(*key).is_some());
         }
     }
 
-    /// Hands a reply to the request it belongs to. A reply nobody waits for (without an id, unknown, a
-    /// second one, late) is counted and dropped.
+    /// Delivers a reply to the request it belongs to. A reply that no request waits for (without an
+    /// id, unknown, duplicate, late) is counted and dropped.
     pub(super) fn arrived(&mut self, at: usize, named: Named, received: Received) -> bool {
         let Some(key) = self.waiting(at, named) else { return false };
         let Some(row) = self.rows.take(key, false) else { return false };
@@ -96,7 +96,7 @@ impl Core {
         true
     }
 
-    /// Fails one request, leaving the others alone. Counted when nobody waits for it.
+    /// Fails one request without affecting the others. Counted if no request waits for it.
     pub(super) fn failed(&mut self, at: usize, named: Named, error: CallError) -> bool {
         let Some(key) = self.waiting(at, named) else { return false };
         let Some(row) = self.rows.take(key, false) else { return false };
@@ -117,7 +117,7 @@ impl Core {
         found.map_err(|why| self.unmatched.add(why)).ok()
     }
 
-    /// Fails a request with its connection. One that nobody has seen goes out once more.
+    /// Fails a request with its connection. A request that nobody has seen is sent once more.
     pub(super) fn fail(&mut self, key: Key, error: CallError) {
         let Some(mut row) = self.rows.take(key, false) else { return };
         let unseen = matches!(error, CallError::Lost { .. }) && row.written.is_none();

@@ -1,8 +1,8 @@
 //! WebSocket frames as a client writes and reads them (RFC 6455, section 5).
 //!
 //! Not tungstenite's, because this is the load path: a request is copied once, from its pieces into
-//! the buffer that goes to the socket, a reply is a slice of what was read, and several of either go
-//! through one system call.
+//! the buffer for the socket, a reply is a slice of what was read, and several of either share one
+//! system call.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -29,37 +29,37 @@ const MASKED: u8 = 0x80;
 /// The longest payload of a control frame, in bytes.
 const CONTROL_BYTES_MAX: u64 = 125;
 
-/// Of a message over the limit this much is kept, to learn whose reply it is: the request id stands
-/// at the beginning.
+/// Bytes kept of a message over the limit, to learn whose reply it is: the request id is at the
+/// beginning.
 const BEGINNING: usize = 4 << 10;
 
-/// Takes frames out of a stream of bytes and puts messages together.
+/// Extracts frames from a stream of bytes and assembles messages.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// What came in and is not yet consumed. Whoever reads from the socket appends to it.
+    /// Bytes received and not yet consumed. The reader of the socket appends to it.
     pub(super) input: BytesMut,
     unfinished: Unfinished,
-    /// Bytes still to come of a frame that is passed over.
+    /// Bytes still to come of a skipped frame.
     skip: u64,
-    /// Since when bytes have been passed over.
+    /// Since when bytes have been skipped.
     skipped_since: Instant,
     message_bytes_max: usize,
-    /// The claim on memory of the message that is coming in.
+    /// The memory claim of the message that is arriving.
     claim: Claim,
 }
 
-/// A message that comes in several frames, up to now.
+/// A message in several frames, so far.
 #[derive(Debug)]
 enum Unfinished {
     /// No message has begun.
     None,
     /// Its parts, at most the limit.
     Parts(BytesMut),
-    /// It is passed over, and was reported.
+    /// It is skipped, and was reported.
     Passed,
 }
 
-/// Why a message is passed over.
+/// Why a message is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
     /// It is over the limit.
@@ -68,14 +68,14 @@ pub(super) enum Passed {
     NoRoom(NoRoom),
 }
 
-/// What comes from the server.
+/// An event from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A whole binary message.
+    /// A complete binary message.
     Message(Bytes),
-    /// The beginning of a message whose rest is passed over, and why.
+    /// The beginning of a message whose rest is skipped, and why.
     Passed(Bytes, Passed),
-    /// A message that is too long to be passed over. Nothing can be read behind it.
+    /// A message that is too long to skip. Nothing after it can be read.
     TooLong,
     /// To be answered with a pong.
     Ping(Bytes),
@@ -83,7 +83,7 @@ pub(super) enum Event {
     Close { code: Option<u16>, reason: String },
 }
 
-/// Why a stream cannot be read any further: it is no WebSocket, or not in the mode we asked for.
+/// Why a stream cannot be read any further: it is not WebSocket, or not in the mode we asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Violation(pub(super) &'static str);
 
@@ -109,12 +109,12 @@ impl Reader {
         }
     }
 
-    /// Whether a message has begun that is not yet whole.
+    /// Whether a message has begun that is not complete.
     pub(super) fn is_amid_message(&self) -> bool {
         !self.input.is_empty() || matches!(self.unfinished, Unfinished::Parts(_))
     }
 
-    /// The next event; `None` when more bytes are needed.
+    /// The next event; `None` if more bytes are needed.
     pub(super) fn next(&mut self) -> Result<Option<Event>, Violation> {
         loop {
             let passed = self.skip.min(self.input.len() as u64);
@@ -200,7 +200,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// A data frame that makes its message longer than allowed, or than there is room.
+    /// Skips a data frame that makes its message longer than allowed, or than there is room for.
     fn pass_over(
         &mut self,
         header: &FrameHeader,
@@ -231,8 +231,8 @@ impl Reader {
         std::mem::replace(&mut self.unfinished, Unfinished::None)
     }
 
-    /// Makes room for a frame that is not yet here: `input` grows at most to twice what has come, for a
-    /// header alone claims no memory.
+    /// Makes room for a frame that has not arrived yet: `input` grows to at most twice what has
+    /// arrived, so that a header alone claims no memory.
     fn room(&mut self, header: &FrameHeader, length: usize) -> Result<(), NoRoom> {
         let (bytes, here) = (header.bytes + length, self.input.len());
         if here < bytes && self.input.capacity() == here {
@@ -250,14 +250,14 @@ impl Reader {
 }
 
 impl FrameHeader {
-    /// `None`: there is more to come.
+    /// `None` if more bytes are needed.
     fn parse(input: &[u8]) -> Result<Option<FrameHeader>, Violation> {
         let [first, second, rest @ ..] = input else { return Ok(None) };
         if first & RESERVED != 0 {
-            return Err(Violation("a frame of an extension that was not agreed on"));
+            return Err(Violation("a frame of an extension that was not negotiated"));
         }
         if second & MASKED != 0 {
-            return Err(Violation("a masked frame, as only clients send"));
+            return Err(Violation("a masked frame, which only clients may send"));
         }
         let (bytes, payload) = match (second, rest) {
             (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b]))),
@@ -270,7 +270,7 @@ impl FrameHeader {
         let header =
             FrameHeader { bytes, is_final: first & FINAL != 0, opcode: first & 15, payload };
         if header.is_control() && (!header.is_final || payload > CONTROL_BYTES_MAX) {
-            return Err(Violation("a control frame that is too long, or in parts"));
+            return Err(Violation("a control frame that is too long or fragmented"));
         }
         Ok(Some(header))
     }
@@ -283,8 +283,8 @@ impl FrameHeader {
 fn out_of_place(opcode: u8, unfinished: &Unfinished) -> Violation {
     Violation(match (opcode, unfinished) {
         (TEXT, _) => "a text frame; expected protobuf in binary frames",
-        (CONTINUATION, _) => "the rest of a message that never began",
-        (BINARY, _) => "a new message before the last one was whole",
+        (CONTINUATION, _) => "a continuation frame without a message",
+        (BINARY, _) => "a new message before the last one was complete",
         _ => "a frame of an unknown kind",
     })
 }
@@ -296,12 +296,12 @@ fn close(payload: &[u8]) -> Result<Event, Violation> {
             code: Some(u16::from_be_bytes([*a, *b])),
             reason: String::from_utf8_lossy(reason).into_owned(),
         }),
-        [_] => Err(Violation("half a close code")),
+        [_] => Err(Violation("a truncated close code")),
     }
 }
 
-/// Appends a frame to `out`: its payload is `pieces`, one after the other, masked with `mask` as
-/// every frame of a client must be.
+/// Appends a frame to `out`: its payload is `pieces` in order, masked with `mask` as every client
+/// frame must be.
 pub(super) fn write(out: &mut Vec<u8>, opcode: u8, pieces: &[&[u8]], mask: [u8; 4]) {
     let length: usize = pieces.iter().map(|piece| piece.len()).sum();
     out.reserve(length + 14);
@@ -326,7 +326,7 @@ pub(super) fn write(out: &mut Vec<u8>, opcode: u8, pieces: &[&[u8]], mask: [u8; 
 }
 
 fn apply(mask: [u8; 4], payload: &mut [u8]) {
-    // Sixteen bytes at a time is what the compiler makes one instruction of.
+    // The compiler turns sixteen bytes at a time into one instruction.
     let wide = u128::from_ne_bytes(std::array::from_fn(|i| mask[i % 4]));
     let mut chunks = payload.chunks_exact_mut(16);
     for chunk in &mut chunks {
@@ -397,7 +397,7 @@ mod tests {
         }
     }
 
-    /// All events of a stream that comes in `pieces`, and the violation that ends it, if one does.
+    /// All events of a stream that arrives in `pieces`, and the violation that ends it, if any.
     fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<&'static str>) {
         let mut reader = Reader::new(BytesMut::new(), &Bounds::small(LIMIT));
         let mut events = Vec::new();
@@ -489,17 +489,17 @@ mod tests {
     fn what_a_server_must_not_send_is_told_apart() {
         let long_control = frame(0x89, &[0; 126]);
         let cases: [(&[u8], &str); 11] = [
-            (b"\xc2\x00", "a frame of an extension that was not agreed on"),
-            (b"\x82\x81\0\0\0\0a", "a masked frame, as only clients send"),
+            (b"\xc2\x00", "a frame of an extension that was not negotiated"),
+            (b"\x82\x81\0\0\0\0a", "a masked frame, which only clients may send"),
             (b"\x81\x02hi", "a text frame; expected protobuf in binary frames"),
             (b"\x01\x02hi", "a text frame; expected protobuf in binary frames"),
-            (b"\x80\x02hi", "the rest of a message that never began"),
-            (b"\x02\x02hi\x82\x02hi", "a new message before the last one was whole"),
+            (b"\x80\x02hi", "a continuation frame without a message"),
+            (b"\x02\x02hi\x82\x02hi", "a new message before the last one was complete"),
             (b"\x83\x00", "a frame of an unknown kind"),
             (b"\x8b\x00", "a frame of an unknown kind"),
-            (b"\x09\x00", "a control frame that is too long, or in parts"),
-            (&long_control, "a control frame that is too long, or in parts"),
-            (b"\x88\x01\x03", "half a close code"),
+            (b"\x09\x00", "a control frame that is too long or fragmented"),
+            (&long_control, "a control frame that is too long or fragmented"),
+            (b"\x88\x01\x03", "a truncated close code"),
         ];
         for (stream, expected) in cases {
             assert_eq!(read([stream]).1, Some(expected), "{stream:x?}");

@@ -1,4 +1,4 @@
-//! Connections that are owned by one worker, and what is in flight on them.
+//! Connections owned by one worker, and the requests in flight on them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -24,26 +24,26 @@ use super::opening::Opening;
 use crate::client::lanes::{self, Landed};
 use crate::client::{CallError, ClientConfig, Failure, Request};
 
-/// Handshakes at a time when connections are opened ahead; see those of HTTP connections.
+/// Handshakes at a time when connections are opened in advance; see the same limit for HTTP.
 const OPENING_AT_ONCE: usize = 64;
 
-/// Connections that one may become: as many requests in flight as a machine has room for.
+/// Connections that one may become: as many requests in flight as a machine has memory for.
 const OVERFLOW_MAX: usize = 100;
 
-/// How long the last words to a gateway may take.
+/// How long the closing messages to a gateway may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// Connections and what is in flight on them.
+/// Connections and the requests in flight on them.
 pub(in crate::client) struct Lanes {
     core: Core,
-    /// Requests go to the first of them in turn. The others are there for what comes beyond the
-    /// thousand requests that a gateway reads of one connection at a time, where we are to have no
-    /// bound ([`ClientConfig::prefetch`] 0).
+    /// Requests go to the first of them in turn. The others take requests beyond the thousand that
+    /// a gateway reads of one connection at a time, if we are to have no limit
+    /// ([`ClientConfig::prefetch`] 0).
     lanes: Vec<Lane>,
     in_turn: usize,
     turn: usize,
     turns: Turns,
-    /// Last words that are on their way.
+    /// Closing messages that are being sent.
     farewells: FuturesUnordered<BoxFuture<'static, ()>>,
     closes: bool,
 }
@@ -54,7 +54,7 @@ struct Lane {
     link: Option<Box<Link>>,
     opening: Option<BoxFuture<'static, Result<(Connection, BytesMut), CallError>>>,
     waiting: VecDeque<Key>,
-    /// How many requests wait here for their replies.
+    /// Number of requests waiting here for their replies.
     count: usize,
 }
 
@@ -95,11 +95,11 @@ impl Lanes {
         let waker = self.turns.waker(at);
         let link = Link::new(at, io, input, &self.core.opening, waker);
         self.lanes[at].link = Some(Box::new(link));
-        // It is read for the first time, which registers its waker.
+        // The first read registers its waker.
         self.turns.read(at);
     }
 
-    /// The connection whose turn it is, or of those behind it the first that has room.
+    /// The connection whose turn it is, or the first one after it that has room.
     fn next_lane(&mut self) -> usize {
         let turn = self.turn % self.in_turn;
         self.turn = self.turn.wrapping_add(1);
@@ -128,7 +128,7 @@ impl Lanes {
         }
     }
 
-    /// Takes a request out of the table, and out of the count of its connection.
+    /// Takes a request out of the table and out of its connection's count.
     fn withdraw(&mut self, key: Key) -> Option<Row> {
         let row = self.core.rows.take(key, true)?;
         let lane = &mut self.lanes[row.lane];
@@ -175,12 +175,12 @@ impl Lanes {
         }
     }
 
-    /// A connection is no more.
+    /// Handles the end of a connection.
     fn end(&mut self, at: usize, end: End) {
         let lane = &mut self.lanes[at];
         let Some(link) = lane.link.take() else { return };
         lane.count = 0;
-        // Our answer to a close frame, if one came.
+        // Our answer to a close frame, if there was one.
         let farewell = async move {
             let mut link = link;
             let said = poll_fn(|cx| link.say(cx));
@@ -227,7 +227,7 @@ impl lanes::Lanes for Lanes {
         }
         self.open_lanes(cx);
         self.turns.take(cx);
-        // What is due goes out before what has come in is read.
+        // What is due is sent before what has arrived is read.
         while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
@@ -235,7 +235,7 @@ impl lanes::Lanes for Lanes {
             self.turn_of(at, true);
         }
         while let Poll::Ready(Some(())) = Pin::new(&mut self.farewells).poll_next(cx) {}
-        // Connections that are needed by now have to wake us as well, and timers that were set.
+        // Connections that are needed by now, and timers that were set, must wake us as well.
         self.open_lanes(cx);
         self.core.timers.arm(cx);
         if self.turns.goes_on() {
@@ -254,7 +254,7 @@ impl lanes::Lanes for Lanes {
 impl Owned for Lanes {
     type Extra = ();
 
-    /// The gateway closes when it has read that nothing more comes.
+    /// The gateway closes the connection once it has read that nothing more comes.
     fn close(&mut self) -> bool {
         if !std::mem::replace(&mut self.closes, true) {
             for (at, lane) in self.lanes.iter_mut().enumerate() {

@@ -20,45 +20,45 @@ use super::opening::Opening;
 use crate::client::{CallError, GatewayCode};
 use crate::wire::{Form, Target};
 
-/// Frames are gathered up to here and leave in one write; a longer one leaves alone.
+/// Frames are gathered up to this size and sent in one write; a longer one is sent alone.
 const WRITE_BYTES: usize = 64 << 10;
-/// A buffer that a large request has made larger than this is given back.
+/// A buffer that a large request has grown beyond this is released.
 const KEPT_BYTES: usize = 4 * WRITE_BYTES;
-/// What a read has room for: a good many small replies.
+/// Size of a read: many small replies.
 const READ_BYTES: usize = 64 << 10;
 /// Reads from one connection before others get their turn.
 const READS_AT_ONCE: usize = 4;
-/// What tells a gateway that no more requests come: Python's `bytes(True)`.
+/// Tells a gateway that no more requests come: Python's `bytes(True)`.
 const END_OF_REQUESTS: &[u8] = &[0];
 
-/// An open connection. It never waits for one of reading and writing while the other could go on, so a
-/// server that reads only after it was read from does not stop us.
+/// An open connection. Neither reading nor writing waits while the other could continue, so a
+/// server that reads only after its replies were read does not stop us.
 pub(super) struct Link {
     io: Connection,
     at: usize,
     pub(super) waker: Waker,
-    /// Requests that wait for the socket.
+    /// Requests waiting for the socket.
     pub(super) queue: VecDeque<Key>,
     reader: Reader,
-    /// When the first byte of a message came that is not yet whole.
+    /// When the first byte of an incomplete message arrived.
     first: Option<Instant>,
-    /// Frames for the socket; up to `out_at` they are with it.
+    /// Frames for the socket, which has taken them up to `out_at`.
     out: Vec<u8>,
     out_at: usize,
-    /// Where frames of requests begin in `out` that the socket has not taken.
+    /// Where frames of requests begin in the part of `out` that the socket has not taken.
     marks: VecDeque<(usize, Key)>,
     target: Target,
     form: Form,
     message_bytes_max: usize,
-    /// Whether a reply has come.
+    /// Whether a reply has arrived.
     answered: bool,
-    /// Whether we have said that nothing more comes.
+    /// Whether we have announced that nothing more comes.
     finished: bool,
 }
 
-/// How a connection comes to its end.
+/// How a connection ends.
 pub(super) enum End {
-    /// Nobody is left who could send.
+    /// No sender is left.
     Done,
     /// It ended by itself.
     Error(CallError),
@@ -90,15 +90,15 @@ impl Link {
         }
     }
 
-    /// Says that nothing more comes. The gateway closes when it has read this; what it says until then is
-    /// for nobody.
+    /// Announces that nothing more comes. The gateway closes once it has read this; whatever it
+    /// sends until then is ignored.
     pub(super) fn finish(&mut self) {
         self.push(frame::BINARY, END_OF_REQUESTS);
         self.finished = true;
     }
 
-    /// Writes what there is, and `reads` what came; ready at the end of the connection. `count` is of the
-    /// requests that wait for their replies here.
+    /// Writes what is pending and, if `reads`, reads what has arrived; ready at the end of the
+    /// connection. `count` is the number of requests waiting for their replies here.
     pub(super) fn poll(
         &mut self,
         core: &mut Core,
@@ -127,7 +127,7 @@ impl Link {
             if let Poll::Ready(error) = self.poll_read(core, cx, count) {
                 return Poll::Ready(self.ended(error));
             }
-            // Pongs came in between.
+            // Pongs were added in between.
         }
         Poll::Pending
     }
@@ -136,12 +136,12 @@ impl Link {
         if self.finished { End::Done } else { End::Error(error) }
     }
 
-    /// Says the last words, such as the answer to a close frame.
+    /// Sends the closing messages, such as the answer to a close frame.
     pub(super) fn say(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_write(None, cx).map(drop)
     }
 
-    /// What a failed write means: if the server said why it hung up, then that.
+    /// The error for a failed write: the server's reason for hanging up, if it gave one.
     fn hang_up(
         &mut self,
         core: &mut Core,
@@ -166,7 +166,7 @@ impl Link {
         while self.out.len() < WRITE_BYTES {
             let Some(key) = self.queue.pop_front() else { return };
             let digits = core.rows.id(key).digits();
-            // What was given up meanwhile need not be sent.
+            // Requests abandoned in the meantime need not be sent.
             let Some(row) = core.rows.get(key) else { continue };
             let (head, tail) = row.message.pieces();
             self.marks.push_back((self.out.len(), key));
@@ -174,14 +174,14 @@ impl Link {
         }
     }
 
-    /// Hands what is in `out` to the socket; ready when all of it is there.
+    /// Hands `out` to the socket; ready when the socket has taken all of it.
     fn poll_write(
         &mut self,
         mut core: Option<&mut Core>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.out_at < self.out.len() {
-            // Before the kernel takes it: what it sends at once is not sent before.
+            // Taken before the write, because the kernel may send at once.
             let now = Instant::now();
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.out[self.out_at..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -205,7 +205,7 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what there is and hands out the replies in it; ready when nothing more can come.
+    /// Reads what has arrived and hands out its replies; ready when nothing more can come.
     fn poll_read(
         &mut self,
         core: &mut Core,
@@ -213,7 +213,8 @@ impl Link {
         count: &mut usize,
     ) -> Poll<CallError> {
         for _ in 0..READS_AT_ONCE {
-            // What begins a message stays with this connection; otherwise the room is everybody's.
+            // The beginning of a message stays with this connection; otherwise the buffer is
+            // shared.
             let shares = self.reader.input.is_empty();
             if shares {
                 self.reader.input = std::mem::take(&mut core.input);
@@ -228,7 +229,7 @@ impl Link {
                 return Poll::Ready(error);
             }
         }
-        // There may be more, when others have had their turn.
+        // There may be more, once others have had their turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -271,17 +272,17 @@ impl Link {
                             let failed = core.failed(self.at, Named::Id(id), error);
                             *count = count.saturating_sub(usize::from(failed));
                         }
-                        // It may be anyone's.
+                        // It may belong to any request.
                         None => return Err(error),
                     }
                 }
                 Ok(Some(Event::TooLong)) => {
-                    let reason = "the gateway sends a response that is too long to be passed over";
+                    let reason = "the gateway sent a response too large to skip";
                     let (target, reason) = (self.target.clone(), reason.into());
                     return Err(CallError::Lost { target, reason });
                 }
                 Ok(Some(Event::Ping(payload))) => {
-                    // A server that sends pings and reads nothing goes without some answers.
+                    // A server that sends pings but does not read misses some answers.
                     if self.out.len() < WRITE_BYTES {
                         self.push(frame::PONG, &payload);
                     }
@@ -314,7 +315,8 @@ impl Link {
         done: Instant,
     ) -> Result<(), CallError> {
         let named = named(&message);
-        // An answer without an id is odd, and counted; what is no DataRequest at all is not Jina.
+        // An answer without an id is odd, and counted; one that is not a DataRequest at all is not
+        // Jina's.
         if !matches!(named, Named::Id(_))
             && (message.is_empty() || self.form.decode_head(&message).is_err())
         {
@@ -341,12 +343,12 @@ impl Link {
         let message = match code {
             _ if !reason.is_empty() => reason,
             1002 => "protocol error".into(),
-            1003 => "data of a kind it does not take".into(),
-            1007 => "data that is not what it should be".into(),
-            1008 => "against its policy".into(),
+            1003 => "data of an unsupported type".into(),
+            1007 => "invalid data".into(),
+            1008 => "policy violation".into(),
             1009 => "message too big".into(),
             1011 => "internal error".into(),
-            1012 => "it restarts".into(),
+            1012 => "service restart".into(),
             1013 => "try again later".into(),
             _ => "no reason given".into(),
         };
@@ -360,11 +362,11 @@ impl Link {
             reason: format!(
                 "{} without a close frame (1006){}",
                 ending(error),
-                // One that has answered can read us: it was stopped, or killed.
+                // A gateway that has answered can read us, so it was stopped or killed.
                 if self.answered {
                     ""
                 } else {
-                    ", as gateways do on a request that they cannot read (another family, a bad \
+                    ", as gateways do when they cannot read a request (another family, a bad \
                      `target_executor`)"
                 }
             ),

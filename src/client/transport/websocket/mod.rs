@@ -1,5 +1,5 @@
-//! Jina over WebSocket: one protobuf message a frame, replies in any order, on connections that stay
-//! open.
+//! Jina over WebSocket: one protobuf message per frame, replies in any order, on connections that
+//! stay open.
 
 mod core;
 mod frame;
@@ -57,7 +57,7 @@ impl WebSocket {
         Ok(WebSocket { target, handle: Handle::new(lanes), unmatched })
     }
 
-    /// Replies that matched no request, so far.
+    /// Replies so far that matched no request.
     pub(super) fn unmatched(&self) -> Unmatched {
         self.unmatched.get()
     }
@@ -70,10 +70,10 @@ impl WebSocket {
         self.handle.call(request, &self.target).await
     }
 
-    /// The connections themselves. Nothing can be sent by this handle from then on.
+    /// Takes the connections themselves. This handle can send nothing from then on.
     ///
     /// # Errors
-    /// When somebody has them already.
+    /// When they have been taken already.
     pub(super) async fn hand_over(&self) -> Result<Lanes, CallError> {
         self.handle.hand_over(&self.target).await
     }

@@ -1,4 +1,4 @@
-//! The handshake that makes a connection one of WebSocket.
+//! The handshake that opens a WebSocket.
 
 use bytes::BytesMut;
 use tokio::time::timeout;
@@ -14,14 +14,14 @@ use crate::wire::Form;
 /// What all links of a session have in common.
 pub(super) struct Opening {
     pub(super) connector: Connector,
-    /// Header lines of the handshake but for WebSocket's own.
+    /// Header lines of the handshake, except WebSocket's own.
     pub(super) headers: String,
     pub(super) form: Form,
     pub(super) bounds: Bounds,
 }
 
 impl Opening {
-    /// Connects and shakes hands; gives what was read beyond that.
+    /// Connects and does the handshake; returns the bytes read beyond it.
     ///
     /// # Errors
     /// `Connect`, `Tls`, `Lost`, and `Protocol` or `Gateway` when the handshake is refused.
@@ -53,7 +53,7 @@ impl Opening {
                 self.check(&response, &key)?;
                 Ok(connection.into_parts())
             }
-            // These come from a proxy, or a gateway that cannot at the moment.
+            // From a proxy, or from a gateway that cannot serve at the moment.
             status @ (401 | 407 | 408 | 429 | 500..) => Err(CallError::Gateway {
                 code: GatewayCode::Http(status),
                 message: response.words(),
@@ -64,7 +64,7 @@ impl Opening {
                     Some(location) => format!("it has moved to `{location}`"),
                     None => response.words(),
                 };
-                let reason = format!("it answers the handshake with status {status}: {words}");
+                let reason = format!("it responds to the handshake with status {status}: {words}");
                 Err(self.protocol(reason))
             }
         }
@@ -73,10 +73,11 @@ impl Opening {
     /// A gateway names no subprotocol, whatever was asked for.
     fn check(&self, response: &Response, key: &str) -> Result<(), CallError> {
         if response.header("sec-websocket-accept") != Some(&derive_accept_key(key.as_bytes())) {
-            return Err(self.protocol("its answer to the handshake proves nothing".into()));
+            return Err(self
+                .protocol("its handshake response lacks the right `sec-websocket-accept`".into()));
         }
         if response.header("sec-websocket-extensions").is_some_and(|e| !e.is_empty()) {
-            return Err(self.protocol("it uses an extension that was not asked for".into()));
+            return Err(self.protocol("it uses an extension that was not requested".into()));
         }
         match response.header("sec-websocket-protocol") {
             None | Some("bytes") => Ok(()),

@@ -44,7 +44,7 @@ pub(super) fn pass(docs: &mut Docs, family: Family, fields: &Fields) -> Result<(
     match docs {
         _ if fields.own().is_some() => read(docs, family, fields).map(|_| ()),
         Docs::Encoded(bytes) if plain::look(bytes, family) == Look::Plain => Ok(()),
-        // Fields that may be any are not checked, but they must be Documents.
+        // The fields are not checked, but the bytes must be Documents.
         Docs::Encoded(bytes) if matches!(fields, Fields::Any) => {
             family.decode_docs(bytes.clone())?;
             Ok(())
@@ -64,7 +64,7 @@ pub(super) fn read<'a>(
         Docs::Encoded(bytes) => match decode(&bytes, family, fields) {
             Ok(read) => read,
             Err(error) => {
-                // The answer has them as the Executor got them.
+                // The answer has them as the Executor received them.
                 *docs = Docs::Encoded(bytes);
                 return Err(error);
             }
@@ -94,7 +94,7 @@ pub(super) fn read<'a>(
 fn unpack(bytes: &Bytes, family: Family, fields: &Fields) -> Result<Vec<Document>, ReadError> {
     match family {
         Family::V1 => Err(Exception::new("UnpicklingError")
-            .text("docs_bytes holds a Python pickle, which is not read")
+            .text("docs_bytes contains a Python pickle, which is not read")
             .into()),
         Family::V2 => decode(bytes, family, fields).map_err(|error| match error {
             ReadError::Decode(_) => {

@@ -3,14 +3,14 @@
 use crate::flow::executor::exception::{Exception, repr};
 use crate::wire::{DType, ScalarKind, Tensor};
 
-/// Reads an array. `None` for one without values and axes.
+/// Reads an array. `None` if it has neither values nor axes.
 pub(super) fn read_tensor(tensor: Tensor) -> Result<Option<Tensor>, Exception> {
     let class = tensor.class.clone();
     if tensor.data.is_empty() {
         if tensor.shape.is_empty() {
             return Ok(None);
         }
-        // Zeros in the given shape. Python refuses one that is too large, too.
+        // Zeros in the given shape. Python too refuses a shape that is too large.
         let values = tensor.shape.iter().try_fold(1_u64, |n, axis| n.checked_mul((*axis).into()));
         const ZEROS_MAX: u64 = 1 << 27;
         let Some(values) = values.filter(|values| *values <= ZEROS_MAX) else {
@@ -34,7 +34,7 @@ pub(super) fn read_tensor(tensor: Tensor) -> Result<Option<Tensor>, Exception> {
         let message = format!("cannot reshape array of size {found} into shape {shape:?}");
         return Err(Exception::new("ValueError").text(message));
     }
-    // numpy encodes its own name of the type, and no parameters.
+    // numpy encodes its own name for the type, and no parameters.
     Ok(Some(Tensor { class, ..Tensor::new(tensor.dtype, tensor.shape, tensor.data) }))
 }
 

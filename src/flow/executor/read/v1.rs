@@ -29,7 +29,7 @@ pub(super) fn read_v1(doc: &mut Document) -> Result<(), Exception> {
     doc.chunks.iter_mut().chain(&mut doc.matches).try_for_each(read_v1)
 }
 
-/// Reads an array as its class asks for.
+/// Reads an array as its class requires.
 fn read_array_v1(array: NdArray) -> Result<Option<NdArray>, Exception> {
     let missing = |module: &str| {
         Exception::new("ModuleNotFoundError").text(format!("No module named '{module}'"))

@@ -9,7 +9,7 @@ use crate::wire::{DType, Tensor};
 /// Reads a Document with the default schema: unknown fields are dropped, and a node must have a type that
 /// fits its field.
 pub(super) fn read_v2(doc: &mut DocProto) -> Result<(), Exception> {
-    // First come mistakes in the nodes themselves, whatever their field.
+    // Mistakes in the nodes themselves come first, whatever their field.
     doc.data.iter_mut().try_for_each(|(_, node)| read_node(node))?;
     doc.data.retain(|key, _| {
         matches!(
@@ -40,7 +40,7 @@ pub(super) fn read_v2(doc: &mut DocProto) -> Result<(), Exception> {
     Ok(())
 }
 
-/// Checks that type and content of a node agree, and those of all nodes within.
+/// Checks that the type and content of a node agree, as well as those of all nodes within it.
 fn read_node(node: &mut NodeProto) -> Result<(), Exception> {
     let NodeProto { content, docarray_type } = node;
     let kind = docarray_type.as_ref().map(|DocarrayType::Type(kind)| kind.as_str());
@@ -86,7 +86,7 @@ fn read_node(node: &mut NodeProto) -> Result<(), Exception> {
     }
 }
 
-/// A content that fits the field, converted if necessary.
+/// The content, converted to fit the field if necessary.
 fn fit(key: &str, content: Content) -> Result<Content, Exception> {
     // Only the first problem is reported, in pydantic's format.
     let misfit = |expected, kind| {

@@ -119,7 +119,7 @@ impl Reader {
             doc.extend(read.map(|value| ((*name).to_owned(), value)));
         }
         if matches!(self.fields, Fields::Any) {
-            // What is none of v1's values stays as it is.
+            // A Document with values that v1 cannot hold stays as it is.
             if before != (self.found.len(), self.internal) {
                 self.found.truncate(before.0);
                 self.internal = before.1;

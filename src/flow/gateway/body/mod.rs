@@ -31,7 +31,7 @@ pub(super) struct PostV1 {
 pub(super) struct PostV2 {
     /// The Documents, with the fields that are set.
     pub(super) data: Vec<Map>,
-    /// Whether one Document was given, and not a list.
+    /// Whether a single Document was given rather than a list.
     pub(super) alone: bool,
     pub(super) parameters: Option<Map>,
     /// The request id of the header, if there is a header; it may be null.
@@ -42,7 +42,7 @@ pub(super) struct PostV2 {
 /// Parses a body. `None` for an empty body or `null`.
 ///
 /// # Errors
-/// When the content type says JSON, and the body is not.
+/// When the content type says JSON but the body is not.
 pub(super) fn parse(
     body: &[u8],
     content_type: Option<&str>,
@@ -81,7 +81,7 @@ fn is_json(content_type: Option<&str>) -> bool {
 }
 
 impl PostV1 {
-    /// Checks a body. `named` says whether it may name its endpoint.
+    /// Checks a body. `named` tells whether it may name its endpoint.
     pub(super) fn read(body: Option<Value>, named: bool) -> Result<PostV1, Refusal> {
         let mut reader = Reader::new(Family::V1, Fields::Legacy);
         let at = Loc::BODY;
@@ -128,7 +128,7 @@ impl PostV1 {
 }
 
 impl PostV2 {
-    /// Checks a body, with Documents that may have these fields.
+    /// Checks a body whose Documents may have these fields.
     pub(super) fn read(body: Option<Value>, fields: &Fields) -> Result<PostV2, Refusal> {
         let mut reader = Reader::new(Family::V2, fields.clone());
         let at = Loc::BODY;
@@ -146,7 +146,7 @@ impl PostV2 {
             None => reader.add(at.name("data"), Wrong::Missing, &whole),
             Some(Value::Array(docs)) => {
                 let at = at.name("data");
-                // pydantic names the one of several types that it tried.
+                // Of several possible types, pydantic's `loc` names the one it tried.
                 let own = fields.own().map(|own| format!("list[{}]", own.schema.name()));
                 data = match &own {
                     Some(of) => reader.documents(docs, at.name(of)),
@@ -179,7 +179,7 @@ impl PostV2 {
         reader.end(PostV2 { data, alone, parameters, header, target_executor })
     }
 
-    /// Checks a body that is one Document.
+    /// Checks a body that is a single Document.
     pub(super) fn document(body: &Value, fields: &Fields) -> Result<Map, Refusal> {
         let mut reader = Reader::new(Family::V2, fields.clone());
         let doc = reader.document(body, Loc::BODY).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::flow::executor::Fields;
 use crate::wire::{Family, Invalid, Map};
 
-/// How many problems an answer lists.
+/// Maximum number of problems an answer lists.
 const PROBLEMS_MAX: usize = 1000;
 
 /// Why a body is rejected.
@@ -70,7 +70,7 @@ pub(super) enum Wrong {
 }
 
 impl Wrong {
-    /// `type` and `msg` of pydantic: those of v1, and those of v2.
+    /// pydantic's `type` and `msg`, for v1 and for v2.
     fn told(self) -> [(&'static str, &'static str); 2] {
         let text = ("string_type", "Input should be a valid string");
         let number = ("float_type", "Input should be a valid number");
@@ -104,7 +104,7 @@ pub(super) struct Reader {
     /// Which fields Documents of v2 may have.
     pub(super) fields: Fields,
     pub(super) found: Vec<Value>,
-    /// Whether the request is to end with a 500.
+    /// Whether the request ends with a 500.
     pub(super) internal: bool,
 }
 
@@ -113,7 +113,7 @@ impl Reader {
         Reader { family, fields, found: Vec::new(), internal: false }
     }
 
-    /// Adds a problem of a value, or of one in which something is missing.
+    /// Adds a problem with a value, or with one that lacks something.
     pub(super) fn add(&mut self, at: Loc<'_>, wrong: Wrong, input: &Value) {
         if self.found.len() < PROBLEMS_MAX {
             let [(v1_type, v1_msg), (v2_type, v2_msg)] = wrong.told();
@@ -125,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// Adds what pydantic has against a Document of a schema of its own.
+    /// Adds pydantic's objections to a Document with a custom schema.
     pub(super) fn add_invalid(&mut self, at: Loc<'_>, invalid: Vec<Invalid>) {
         for Invalid { path, kind, message, input } in invalid {
             if self.found.len() < PROBLEMS_MAX {

@@ -15,7 +15,7 @@ use crate::flow::gateway::handle::Gateway;
 use crate::flow::gateway::post::{MessageError, message_v1};
 use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql};
 
-/// `Query` or `Mutation` as it is asked: which Documents have to be sent. Resolvers cannot wait for a Flow.
+/// `Query` or `Mutation`, executed once to collect the Documents to send. Resolvers cannot wait for a Flow.
 pub(super) struct Asked<'a> {
     pub(super) type_name: &'a str,
     /// The arguments of each `docs`, in order.
@@ -36,7 +36,7 @@ impl ObjectValue for Asked<'_> {
     }
 }
 
-/// `Query` or `Mutation` with what came back.
+/// `Query` or `Mutation`, executed again with the Documents that came back.
 pub(super) struct Answered<'a> {
     pub(super) type_name: &'a str,
     pub(super) docs: Vec<Result<Vec<Value>, DocsError>>,
@@ -98,8 +98,8 @@ fn resolved<'a>(value: &'a Value, of: &'a Type) -> ResolvedValue<'a> {
 /// Sends Documents through the Flow. An Executor's exception goes unnoticed, as it does with a real gateway.
 ///
 /// # Errors
-/// The request is none, the Flow did not answer, or there are too many values for `selected` fields of each
-/// Document.
+/// When the request is invalid, the Flow did not answer, or the answer has too many values with `selected`
+/// fields per Document.
 pub(super) async fn send(
     gateway: &Gateway,
     arguments: &JsonMap,
@@ -135,7 +135,7 @@ pub(super) async fn send(
     Ok(docs)
 }
 
-/// A Document and all within it.
+/// The number of Documents in a Document, itself included.
 fn nested(doc: &Value) -> usize {
     let within = |key: &str| doc[key].as_array().into_iter().flatten().map(nested).sum::<usize>();
     1 + within("chunks") + within("matches")
@@ -152,7 +152,7 @@ pub(super) enum DocsError {
     /// What is wrong, and where in the Document.
     #[error("{}", validation(.0))]
     Document(Vec<Value>),
-    /// A value in a variable that is none of its type.
+    /// The value of a variable is not of the variable's type.
     #[error(transparent)]
     Scalar(#[from] NoJson),
     #[error("blob: {0}")]
@@ -169,7 +169,7 @@ pub(super) enum DocsError {
     Encode(#[from] EncodeError),
 }
 
-/// JSON in a variable, as text.
+/// Parses JSON that a variable holds as text.
 fn json_of(value: &Value) -> Result<Value, NoJson> {
     query::json_scalar(value, || value.to_string())
 }
@@ -210,8 +210,8 @@ fn unwrap_blobs(doc: &mut Value) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// Keys in snake_case, and tags as the JSON that they hold. A real gateway turns a list of scores into a
-/// dict of the keys of the first one.
+/// Converts keys to snake_case and tags to the JSON that they hold. A real gateway turns a list of scores
+/// into a dict with the keys of the first one.
 fn snake_case(input: &Value) -> Result<Value, DocsError> {
     let Value::Object(map) = input else { return Ok(input.clone()) };
     let entry = |(key, value): (&String, &Value)| {

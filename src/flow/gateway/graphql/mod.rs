@@ -70,7 +70,7 @@ pub(super) async fn post(gateway: &Gateway, content_type: Option<&str>, body: &[
     answer(gateway, Request { query, variables, operation }, false).await
 }
 
-/// A request in its parts.
+/// The parts of a request.
 struct Request<'a> {
     query: &'a str,
     variables: Map<String, Value>,
@@ -83,7 +83,7 @@ async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply 
         Ok(document) => document,
         Err(found) => return errors(json!(found)),
     };
-    // Of several operations a real gateway takes the first.
+    // Of several operations, a real gateway executes the first.
     let operation = match request.operation {
         Some(name) => document.operations.get(Some(name)).ok(),
         None => document.operations.iter().next(),
@@ -123,7 +123,7 @@ async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply 
     match execute(&Answered { type_name, docs, next: Cell::new(0) }) {
         Ok(mut answer) => {
             for error in &mut answer.errors {
-                // What the library puts before the message of a field.
+                // The prefix that the library adds to a field's message.
                 if let Some(message) = error.message.strip_prefix("resolver error: ") {
                     error.message = message.to_owned();
                 }

@@ -21,7 +21,7 @@ const TOKENS_MAX: usize = 2_000_000;
 /// Maximum number of values in an answer: a small query can select the same value many times over.
 const VALUES_MAX: usize = 2_000_000;
 
-/// How many errors are told of a query: as many as graphql-core tells.
+/// Maximum number of errors reported per query, as in graphql-core.
 const ERRORS_MAX: usize = 100;
 
 /// The schema of Jina's gateway.
@@ -36,7 +36,7 @@ pub(super) type Errors = Vec<GraphQLError>;
 /// Reads a query and validates it.
 ///
 /// # Errors
-/// All that is wrong with it, in graphql-core's words where Jina's client shows them.
+/// All errors in the query, in graphql-core's words where Jina's client shows them.
 pub(super) fn read(query: &str) -> Result<Valid<ExecutableDocument>, Errors> {
     let mut parser = Parser::new().recursion_limit(DEPTH_MAX).token_limit(TOKENS_MAX);
     let document: Document = match parser.parse_ast(query, "query") {
@@ -65,10 +65,10 @@ pub(super) fn read(query: &str) -> Result<Valid<ExecutableDocument>, Errors> {
     }
 }
 
-/// The values that an operation selects of one Document, its fragments spread, or of the whole schema.
+/// The number of values that an operation, with fragments expanded, selects per Document or from the schema.
 ///
 /// # Errors
-/// There are too many.
+/// When there are too many.
 pub(super) fn selected(
     operation: &Operation,
     document: &ExecutableDocument,
@@ -78,10 +78,10 @@ pub(super) fn selected(
     Ok(VALUES_MAX - left)
 }
 
-/// Whether an answer about so many Documents stays within bounds.
+/// Checks that an answer with this many Documents stays within bounds.
 ///
 /// # Errors
-/// It does not.
+/// When it does not.
 pub(super) fn bounded(selected: usize, docs: usize) -> Result<(), TooLarge> {
     match selected.saturating_mul(docs) <= VALUES_MAX {
         true => Ok(()),
@@ -100,7 +100,7 @@ fn count(
     (times, depth): (usize, usize),
     left: &mut usize,
 ) -> Result<(), TooLarge> {
-    /// Items of a list of types, fields, arguments or values: more than most have.
+    /// Assumed length of a list of types, fields, arguments or values: more than most have.
     const LISTED: usize = 20;
     let depth = depth.checked_sub(1).ok_or(TooLarge)?;
     for selection in &set.selections {
@@ -127,7 +127,7 @@ fn count(
 /// The scalar that holds JSON as text.
 const JSON_SCALAR: &str = "JSONScalar";
 
-/// Why a value is no JSON as text.
+/// Why a value is not JSON as text.
 #[derive(Debug, thiserror::Error)]
 #[error("Expected value of type '{JSON_SCALAR}', found {written}; {why}")]
 pub(super) struct NoJson {
@@ -169,7 +169,7 @@ pub(super) fn python_class(value: &Value) -> &'static str {
     }
 }
 
-/// Finds values of Jina's own scalars that cannot be any, as they are written in a query.
+/// Finds literals in a query that are invalid for Jina's custom scalars.
 fn literal(
     value: &Node<Literal>,
     of: &Type,
@@ -201,7 +201,7 @@ fn literal(
     }
 }
 
-/// A value that is written in a query; variables in it are `null`.
+/// The value of a literal in a query; variables in it are `null`.
 fn json(value: &Literal) -> Value {
     match value {
         Literal::Null | Literal::Variable(_) => Value::Null,
@@ -217,8 +217,8 @@ fn json(value: &Literal) -> Value {
     }
 }
 
-/// Mistakes as graphql-core tells them: it quotes names otherwise than graphql-js, finds a field where its
-/// name is, and no selection missing where only its fields are unknown.
+/// Converts mistakes to graphql-core's form: unlike graphql-js, it quotes names differently, locates a field
+/// at its name, and reports no missing selection where merely the selected fields are unknown.
 fn told(query: &str, errors: &DiagnosticList) -> Errors {
     let named = |name: &'static str| {
         move |error: &Diagnostic<'_, DiagnosticData>| {
@@ -254,7 +254,7 @@ fn place(query: &str, index: usize) -> LineColumn {
     LineColumn { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 }
 }
 
-/// What is wrong with a query that cannot go on at a place, in the words of graphql-core.
+/// The syntax error of a query, in graphql-core's words.
 fn syntax(query: &str, errors: &DiagnosticList, limited: bool) -> Errors {
     let Some(first) = errors.iter().next() else { return Vec::new() };
     let mut told = first.to_json();
@@ -280,7 +280,7 @@ fn unexpected(query: &str, index: usize) -> String {
         }
     }
     match before {
-        // At the beginning, and where there has to be a value.
+        // At the beginning, and where a value is required.
         TokenKind::Eof | TokenKind::Colon | TokenKind::Eq | TokenKind::LBracket => {
             format!("Unexpected {found}.")
         }

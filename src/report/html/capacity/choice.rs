@@ -33,8 +33,8 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
         others.map(|variant| at(variant)).collect()
     };
     let (beaten, failing) = (others(true), others(false));
-    let mut legend = Mark::Line.legend(["the front"]);
-    legend.extend(Mark::Dots.legend(["beaten by another", "does not hold"]));
+    let mut legend = Mark::Line.legend(["Pareto front"]);
+    legend.extend(Mark::Dots.legend(["dominated", "fails the objective"]));
     let shapes = [
         Shape::Curve(0, front.clone()),
         Shape::Dots(0, front),
@@ -42,7 +42,7 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
         Shape::Dots(2, failing),
     ];
     let head =
-        ["Documents a request", "Connections", "Documents/s", "Requests/s", "Mean", "p99", ""];
+        ["Documents per request", "Connections", "Documents/s", "Requests/s", "Mean", "p99", ""];
     let rows: Vec<Vec<String>> = pareto
         .variants
         .iter()
@@ -57,8 +57,8 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
                 latency(variant.p99_ms),
                 match (pareto.recommended == Some(index), variant.holds, variant.on_front) {
                     (true, ..) => "recommended".into(),
-                    (_, false, _) => "does not hold".into(),
-                    (_, _, true) => "on the front".into(),
+                    (_, false, _) => "fails the objective".into(),
+                    (_, _, true) => "on the Pareto front".into(),
                     _ => String::new(),
                 },
             ]
@@ -69,10 +69,10 @@ pub(super) fn pareto(capacity: &Capacity) -> Option<Part> {
         title: "Documents against latency".into(),
         legend,
         svg: plot("Documents against latency", &x, &y, &shapes),
-        note:
-            "Each point is the highest load that a combination sustains, or the lowest at which it \
-               fails. No combination on the front is better than another in every respect."
-                .into(),
+        note: "Each point is the highest load that a combination sustains, or the lowest at \
+               which it fails. No combination on the Pareto front is better than another in \
+               every respect."
+            .into(),
         head: head.clone(),
         rows: rows.clone(),
         ..Figure::default()
@@ -99,7 +99,7 @@ pub(super) fn combinations(capacity: &Capacity) -> Option<Part> {
         let x = Axis::from_zero(most, rate, "requests/s");
         Figure {
             title: "What each combination sustains".into(),
-            note: "More is better. The table says what it costs.".into(),
+            note: "Higher is better. The table has the costs.".into(),
             svg: bars("What each combination sustains", &x, &drawn, rate),
             legend: Mark::Bar.legend(["sustains"]),
             head: head.clone(),
@@ -137,7 +137,7 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
         Shape::Curve(1, stairs(|step| step.with_spare)),
     ];
     let head =
-        ["From", "Peak", "Replicas", "With one to spare", "Cost an hour", "Per million Documents"];
+        ["From", "Peak", "Replicas", "With one spare", "Cost per hour", "Per million Documents"];
     let rows: Vec<Vec<String>> = plan
         .steps
         .iter()
@@ -157,10 +157,10 @@ pub(super) fn plan(capacity: &Capacity) -> Option<Part> {
     let head = head.map(Cow::Borrowed).to_vec();
     let drawn = || Figure {
         title: "Replicas over time".into(),
-        legend: Mark::Line.legend(["needed", "with one to spare"]),
+        legend: Mark::Line.legend(["needed", "with one spare"]),
         svg: plot("Replicas over time", &x, &y, &shapes),
         note: format!(
-            "For the peak of each step with {} % of capacity to spare. An asterisk marks what lies \
+            "For the peak of each step with {} % of capacity to spare. An asterisk marks values \
              beyond twice the measured load.",
             number(plan.headroom * 100.0)
         )

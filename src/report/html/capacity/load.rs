@@ -72,9 +72,9 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
             title: "Response time over load".into(),
             legend: Mark::Line.legend(["median", name]),
             svg: plot("Response time over load", &x, &y, &shapes),
-            note: "The shaded range is where the edge lies: loads to the left of it pass and loads to \
-                   the right fail, with the stated confidence. Beyond it a queue grows, so times there \
-                   depend on how long the trial was."
+            note: "The shaded range contains the capacity: loads to the left of it pass and \
+                   loads to the right fail, with the stated confidence. Beyond it a queue grows, \
+                   so times there depend on the length of the trial."
                 .into(),
             head: ["Load", "Median", name].map(Cow::Borrowed).to_vec(),
             rows: timed
@@ -105,7 +105,7 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
         legend: Mark::Line.legend(["throughput", "goodput"]),
         svg: plot("Throughput over load", &x, &y, &shapes),
         note:
-            "Throughput is what came back, goodput what came back and met the objective by itself."
+            "Throughput counts all ok requests, goodput those that individually met the objective."
                 .into(),
         head: ["Load", "Throughput", "Goodput"].map(Cow::Borrowed).to_vec(),
         rows: loads
@@ -156,7 +156,7 @@ fn executors_over_load(capacity: &Capacity, loads: &[&TrialSummary]) -> Option<F
     }
     let names: Vec<String> =
         capacity.models.executors.iter().map(|stop| stop.name.clone()).collect();
-    // A single one always has all of it.
+    // A single Executor always has all of it.
     if names.len() < 2 {
         return None;
     }

@@ -22,7 +22,7 @@ pub(in crate::report) fn write(capacity: &Capacity, out: &mut dyn io::Write) -> 
     super::render("capacity.html", &Page::new(capacity), out)
 }
 
-/// The same of a search that goes on.
+/// The page of a search that is still running.
 pub(in crate::report) fn write_so_far(
     capacity: &Capacity,
     out: &mut dyn io::Write,
@@ -89,10 +89,10 @@ impl Page {
         let (class, headline) = match &capacity.answer {
             Answer::Edge { held, .. } => ("passed", format!("Sustains {}", level(*held, unit))),
             Answer::HoldsAtHigh { level: high } => {
-                ("passed", format!("Sustains {} and more", level(*high, unit)))
+                ("passed", format!("Sustains at least {}", level(*high, unit)))
             }
             Answer::FailsAtLow { level: low } => {
-                ("failed", format!("Fails already at {}", level(*low, unit)))
+                ("failed", format!("Fails even at {}", level(*low, unit)))
             }
             Answer::Inconclusive { .. } => ("unjudged", "Inconclusive".into()),
         };
@@ -209,7 +209,7 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
     let environment = &capacity.environment;
     let cpu = environment.cpu.clone().unwrap_or_else(|| environment.arch.clone());
     let arrivals = capacity.burstiness.map(|burstiness| match burstiness {
-        0.0 => "in even gaps".to_owned(),
+        0.0 => "at equal gaps".to_owned(),
         1.0 => "at random (Poisson)".to_owned(),
         _ => format!("in bursts, burstiness {}", number(burstiness)),
     });

@@ -90,7 +90,7 @@ pub(super) fn figures(capacity: &Capacity, loads: &[&TrialSummary]) -> Vec<Figur
             legend: fitted_and_measured(),
             svg: plot("Mean response time over load", &x, &y, &shapes),
             note: format!(
-                "Mean response time of an M/G/{} queue with the service of the unloaded run.",
+                "Mean response time of an M/G/{} queue with the service time of the unloaded run.",
                 queue.servers.value
             )
             .into(),
@@ -136,19 +136,29 @@ pub(super) fn parameters(capacity: &Capacity) -> Vec<[String; 4]> {
         rows.push([name.into(), show(estimate.value), interval(estimate, show), meaning.into()]);
     };
     if let Some(usl) = &capacity.models.usl {
-        row("λ", &usl.lambda, rate, "what one request at a time would make");
+        row("λ", &usl.lambda, rate, "throughput of one request at a time");
+        row("σ", &usl.sigma, number, "contention: the share of work that cannot run in parallel");
         row(
-            "σ",
-            &usl.sigma,
-            number,
-            "contention: the share that waits for something there is one of",
+            "κ",
+            &usl.kappa,
+            small,
+            "coherency: the cost of coordination between concurrent requests",
         );
-        row("κ", &usl.kappa, small, "coherency: what it costs that those at work have to agree");
     }
     if let Some(queue) = &capacity.models.queue {
-        row("capacity", &queue.capacity_per_s, rate, "requests a second when all servers are busy");
-        row("servers", &queue.servers, number, "requests that are worked on at a time");
-        row("service", &queue.service_ms, |ms| latency(Some(ms)), "of one request in a server");
+        row(
+            "capacity",
+            &queue.capacity_per_s,
+            rate,
+            "requests per second when all servers are busy",
+        );
+        row("servers", &queue.servers, number, "requests that are served at a time");
+        row(
+            "service",
+            &queue.service_ms,
+            |ms| latency(Some(ms)),
+            "time of one request in a server",
+        );
     }
     rows
 }
@@ -194,11 +204,11 @@ pub(super) fn rates(capacity: &Capacity) -> Vec<[String; 4]> {
         let mean = prediction.mean_ms.as_ref();
         [
             rate(prediction.rate_per_s),
-            mean.map_or("no end".into(), |mean| show(mean.value)),
+            mean.map_or("unbounded".into(), |mean| show(mean.value)),
             mean.map_or("–".into(), |mean| interval(mean, show)),
             match (mean, prediction.beyond) {
                 (_, true) => "extrapolated beyond twice the measured range".into(),
-                (None, _) => "the queue would grow".into(),
+                (None, _) => "the queue would grow without bound".into(),
                 _ => String::new(),
             },
         ]

@@ -23,7 +23,7 @@ use crate::client::{CallError, ClientConfig};
 use crate::wire::Head;
 
 impl Conn {
-    /// Puts what there is room for into one buffer and writes it, until nothing is left or the socket
+    /// Fills one buffer with as much as fits and writes it, until nothing is left or the socket
     /// takes no more.
     pub(super) fn send(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Result<(), End> {
         self.leaves |= self.http2.is_used_up();
@@ -49,7 +49,7 @@ impl Conn {
         }
     }
 
-    /// What a failed write means: if the gateway said why it hung up, then that.
+    /// The error for a failed write: the gateway's reason for hanging up, if it gave one.
     fn hang_up(&mut self, core: &mut Core, cx: &mut Context<'_>, error: &io::Error) -> End {
         for _ in 0..64 {
             match self.read(core, cx) {
@@ -61,7 +61,7 @@ impl Conn {
         End::Error(of_socket(&core.setup, error))
     }
 
-    /// Cuts frames, as many as there is room for.
+    /// Makes as many frames as there is room for.
     fn fill(&mut self, core: &mut Core) {
         if !self.unsent.is_empty() {
             self.fill_rest();
@@ -108,7 +108,7 @@ impl Conn {
         }
     }
 
-    /// Goes on with messages that are partly out.
+    /// Continues messages that are partly sent.
     fn fill_rest(&mut self) {
         let mut unsent = std::mem::take(&mut self.unsent);
         unsent.retain(|stream| {
@@ -131,10 +131,10 @@ impl Conn {
         self.unsent = unsent;
     }
 
-    /// The stream for the next request that shares one: the first that has room. A gateway of v1 reads
-    /// no more than a thousand requests of one stream at a time. Where we are to have no bound
-    /// ([`ClientConfig::prefetch`] 0) another stream takes what comes beyond, so that the first one's does
-    /// not become ours.
+    /// The stream for the next request on a shared stream: the first one with room. A v1 gateway
+    /// reads no more than a thousand requests of one stream at a time. If we are to have no limit
+    /// ([`ClientConfig::prefetch`] 0), another stream takes the requests beyond it, so that the
+    /// gateway's limit does not become ours.
     fn stream_for_posts(&mut self, core: &mut Core) -> Option<u32> {
         if self.leaves {
             return None;
@@ -144,14 +144,14 @@ impl Conn {
         for stream in &self.shared {
             let Some(entry) = self.http2.stream(*stream) else { continue };
             let Kind::Shared { count, .. } = &entry.user.kind else { continue };
-            // A message that is partly out goes first.
+            // A partly sent message goes first.
             let free = entry.user.rest.is_none().then_some(*stream);
             if !boundless || *count < ClientConfig::PREFETCH {
                 return free;
             }
             first = first.or(free);
         }
-        // One is left for questions; a stream beyond what is allowed would wait for ever.
+        // One is left for queries; a stream beyond the allowed number would wait forever.
         let most = STREAMS_MAX.min(self.http2.streams_max().saturating_sub(1)).max(1);
         if self.shared.len() >= most || self.http2.streams_free() == 0 {
             return first;
@@ -170,7 +170,7 @@ impl Conn {
         Some(stream)
     }
 
-    /// Begins a call of its own.
+    /// Starts a separate call for a request.
     fn call(&mut self, core: &mut Core, key: Key) {
         let id = core.rows.id(key);
         let setup = core.setup.clone();
@@ -224,8 +224,8 @@ impl Conn {
         }
     }
 
-    /// Nothing new goes out here. What shares a stream ends our half of it, and what has not begun to go
-    /// out takes another connection.
+    /// Sends nothing new on this connection. Shared streams are closed on our side, and requests
+    /// that have not begun to be sent take another connection.
     fn leave(&mut self, core: &mut Core) {
         core.anew.extend(self.posts.drain(..).chain(self.calls.drain(..)));
         for stream in &self.shared {
@@ -235,7 +235,7 @@ impl Conn {
         }
     }
 
-    /// Reads what there is. Tells whether there may be more; else the waker is registered.
+    /// Reads what has arrived. Returns whether there may be more; if not, the waker is registered.
     pub(super) fn read(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Result<bool, End> {
         for _ in 0..READS_AT_ONCE {
             let mut input = std::mem::take(&mut core.input);
@@ -261,7 +261,7 @@ impl Conn {
         Ok(true)
     }
 
-    /// Deals with all frames that are whole.
+    /// Processes all complete frames.
     pub(super) fn take(&mut self, core: &mut Core, input: &mut BytesMut) -> Result<(), End> {
         let now = Instant::now();
         loop {
@@ -273,7 +273,7 @@ impl Conn {
         }
     }
 
-    /// Tells the gateway what it did wrong, as far as the socket takes it.
+    /// Tells the gateway which protocol error it made, as far as the socket takes it.
     fn violated(&mut self, core: &Core, code: Code) -> End {
         self.http2.go_away(code);
         let mut cx = Context::from_waker(Waker::noop());
@@ -305,7 +305,7 @@ impl Conn {
                     .http2
                     .stream(stream)
                     .is_some_and(|entry| matches!(entry.user.state, State::Body(_)));
-                // A call that has its reply needs no more of the gateway.
+                // A call that has its reply needs nothing more from the gateway.
                 let error = core.setup.reset(code, begun);
                 if let Some(call) = self.http2.forget(stream) {
                     self.failed(core, stream, call, error, now);
@@ -343,7 +343,7 @@ impl Conn {
         if in_head && (100..200).contains(&told.status) && !ends {
             call.interim += 1;
             if call.interim == INTERIM_MAX {
-                let error = core.setup.protocol("one interim response after the other");
+                let error = core.setup.protocol("too many interim responses");
                 self.broke(core, stream, error, now);
             }
             return;
@@ -405,19 +405,19 @@ impl Conn {
             }
         }
         let Some(entry) = self.http2.stream(stream) else { return };
-        // What is read one by one gives room when it is read.
+        // Replies that are read one by one give their room back when they are read.
         let by_reader =
             matches!(&entry.user.kind, Kind::One { gathered: Some(all), .. } if all.parts);
         if !by_reader {
-            // We hold at most one message beyond the window, so what came in may be followed by more at
-            // once.
+            // We hold at most one message beyond the window, so the gateway may send as many bytes
+            // again at once.
             self.http2.release(stream, bytes);
         }
     }
 }
 
 impl Conn {
-    /// The gateway is done with a stream.
+    /// The gateway has finished a stream.
     fn over(&mut self, core: &mut Core, stream: u32, ended: Result<(), CallError>, now: Instant) {
         let Some(mut call) = self.http2.close(stream) else { return };
         let error = match (ended, &mut call.kind) {
@@ -432,20 +432,20 @@ impl Conn {
             }
             (Ok(()), Kind::One { key, only, .. }) => match only.take() {
                 Some(received) => return core.land(*key, received),
-                None => core.setup.protocol("an OK without a message"),
+                None => core.setup.protocol("status OK without a message"),
             },
         };
         self.failed(core, stream, call, error, now);
     }
 
-    /// Gives a stream up.
+    /// Cancels a stream because of an error.
     fn broke(&mut self, core: &mut Core, stream: u32, error: CallError, now: Instant) {
         if let Some(call) = self.http2.reset(stream, Code::CANCEL) {
             self.failed(core, stream, call, error, now);
         }
     }
 
-    /// All that wait on a stream get its error.
+    /// Gives a stream's error to all requests that wait on it.
     fn failed(&mut self, core: &mut Core, stream: u32, call: Call, error: CallError, _: Instant) {
         match call.kind {
             Kind::One { key, gathered, .. } => {

@@ -1,4 +1,4 @@
-//! What is in flight: which request a message belongs to, and what becomes of it.
+//! What is in flight: which request a message belongs to, and how each request ends.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -15,10 +15,10 @@ use crate::client::{Body, CallError, Failure, Reply, Timing};
 use crate::wire::{Family, Form};
 
 impl Core {
-    /// Deals with a message of a response.
+    /// Processes a message of a response.
     ///
     /// # Errors
-    /// When its stream is of no more use.
+    /// When the stream can no longer be used.
     pub(super) fn incoming(
         &mut self,
         kind: &mut Kind,
@@ -47,7 +47,7 @@ impl Core {
                     self.terse = true;
                     self.release_held(kind, at);
                 }
-                // One that does not say whose it is may be anyone's.
+                // Without an id, it may belong to any request.
                 let Some(id) = request_id(&beginning) else { return Err(error) };
                 if let Some(key) = self.waiting(kind, Named::Id(id), at) {
                     self.fail(key, error);
@@ -59,7 +59,7 @@ impl Core {
                 self.gather(key, all, received)
             }
             (Kind::One { only, .. }, Incoming::Message(received)) => match only {
-                Some(_) => Err(self.setup.protocol("two messages where one belongs")),
+                Some(_) => Err(self.setup.protocol("two messages, expected one")),
                 None => {
                     *only = Some(received);
                     Ok(())
@@ -69,7 +69,7 @@ impl Core {
         }
     }
 
-    /// The stub was the reply of a gateway that tells no routes.
+    /// Delivers the held stub: it was the reply of a gateway that reports no routes.
     pub(super) fn release_held(&mut self, kind: &mut Kind, at: (usize, u32)) {
         if let Kind::Shared { held, .. } = kind
             && let Some((named, received, _)) = held.take()
@@ -78,15 +78,15 @@ impl Core {
         }
     }
 
-    /// Hands a reply to the request it belongs to. A reply nobody waits for (without an id, unknown, a
-    /// second one, late) is counted and dropped.
+    /// Delivers a reply to the request it belongs to. A reply that no request waits for (without an
+    /// id, unknown, duplicate, late) is counted and dropped.
     fn deliver(&mut self, kind: &mut Kind, named: Named, received: Received, at: (usize, u32)) {
         if let Some(key) = self.waiting(kind, named, at) {
             self.land(key, received);
         }
     }
 
-    /// The request on a shared stream that a reply belongs to; it waits no more.
+    /// The request on a shared stream that a reply belongs to; it stops waiting.
     fn waiting(&mut self, kind: &mut Kind, named: Named, at: (usize, u32)) -> Option<Key> {
         let found = match named {
             Named::Id(id) => self.rows.find(id),
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    /// A reply of a streaming endpoint.
+    /// Adds a reply of a streaming endpoint.
     fn gather(
         &mut self,
         key: Key,
@@ -143,7 +143,7 @@ impl Core {
             return Err(CallError::TooLarge { limit });
         }
         all.claim.cover(all.small)?;
-        // A failure, once told, is what the whole came to.
+        // The first failure reported is the outcome of the whole request.
         if !all.failed {
             all.failed = head.header.status.as_ref().is_some_and(|status| !status.is_ok());
             all.head = head;
@@ -165,7 +165,7 @@ impl Core {
         self.landed(key.row, Ok(reply));
     }
 
-    /// A request has its reply.
+    /// Completes a request with its reply.
     pub(super) fn land(&mut self, key: Key, received: Received) {
         let Some(row) = self.rows.take(key, false) else { return };
         let Received { message, first, done } = received;
@@ -187,7 +187,7 @@ impl Core {
         self.fail_with(key, error, None);
     }
 
-    /// Fails a request, or has it go out again where the gateway cannot have looked at it.
+    /// Fails a request, or sends it again if the gateway cannot have processed it.
     pub(super) fn fail_with(&mut self, key: Key, error: CallError, first: Option<Instant>) {
         let Some(mut row) = self.rows.take(key, false) else { return };
         let error = match error {
@@ -234,7 +234,7 @@ impl Core {
             Some((ticket, parts)) => {
                 self.tickets.remove(&ticket);
                 self.ended.push(row);
-                // Whoever gave up in this moment does not hear of it.
+                // A caller that gave up at this moment misses nothing.
                 let _ = parts.send(outcome.map(|_| None));
             }
         }
@@ -248,7 +248,7 @@ impl Core {
     }
 }
 
-/// The connection that a request went over.
+/// The connection on which a request was sent.
 fn connection_of(row: &Row) -> Option<u32> {
     row.conn.and_then(|at| u32::try_from(at).ok())
 }

@@ -1,8 +1,9 @@
-//! Connections that speak gRPC, owned by one worker: requests go out on long-lived streams or as calls
-//! of their own, and replies are handed out as they come in.
+//! gRPC connections owned by one worker: requests go out on long-lived streams or as separate
+//! calls, and replies are handed out as they arrive.
 //!
-//! Nothing here waits. A poll writes what there is in one go for each connection, and reads what
-//! came in one go; whatever takes longer is a timer, or a connection that is being opened.
+//! Nothing here blocks. A poll sends everything that is pending on a connection in one write, and
+//! reads everything that has arrived in one read; whatever takes longer is a timer, or a connection
+//! that is being opened.
 
 mod conn;
 mod in_flight;
@@ -31,54 +32,56 @@ use crate::client::memory::Claim;
 use crate::client::{CallError, Failure, Reply, Request, RequestHeaders};
 use crate::wire::{DecodeError, Encoded, Family, Head};
 
-/// Connections opened at the same time when a session opens: a gateway's backlog is not endless.
+/// Connections opened at the same time when a session opens: a gateway's backlog is limited.
 const OPEN_AT_ONCE: usize = 32;
 
-/// Streams of one connection: a hundred thousand requests in flight, which is more than one takes.
+/// Streams per connection: a hundred thousand requests in flight, more than one connection can
+/// serve.
 const STREAMS_MAX: usize = 100;
 
-/// What a read has room for: the replies to as many requests as go out in one write.
+/// Size of a read: the replies to as many requests as go out in one write.
 const READ_BYTES: usize = 128 << 10;
 
 /// Reads from one connection before others get their turn.
 const READS_AT_ONCE: usize = 4;
 
-/// How long a stub is held back, at most.
+/// How long a stub is held back at most.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A reply as short as a header with a request id. A gateway sends it for a request that failed, just
-/// before it ends the stream with the reason.
+/// The length of a reply that is only a header with a request id. A gateway sends one for a request
+/// that failed, just before it ends the stream with the reason.
 const STUB: usize = 36;
 
-/// Interim responses before the response proper.
+/// Limit of interim responses before the final one.
 const INTERIM_MAX: u8 = 16;
 
-/// How often the gateway is pinged. Jina's client does it every 10 s, and gateways put up with that.
+/// Interval of pings. Jina's client pings every 10 s, which gateways tolerate.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// A gateway without a sign of life for this long is taken for dead. A Python process may well be
-/// deaf for seconds while it computes.
+/// A gateway without a sign of life for this long is considered dead. A Python process may well be
+/// unresponsive for seconds while it computes.
 const PONG_WITHIN: Duration = Duration::from_secs(60);
 
-/// A request that the gateway says it did not look at, or that never left us, is sent this often again.
-/// That it happens once is a gateway that goes; more often, one that takes nothing. That is no retry:
-/// what was not taken cannot have been worked on, and the server has seen one attempt.
+/// How often a request is sent again if the gateway says that it did not process it, or if it never
+/// left us. Once means a gateway that is shutting down; more often, one that takes nothing. This is
+/// not a retry: a request that was not taken cannot have been worked on, and the server has seen
+/// one attempt.
 pub(super) const SENT_ANEW_MAX: u32 = 5;
 
-/// Before it is sent for the third time; the wait doubles from then on.
+/// Wait before it is sent for the third time; doubles from then on.
 const ANEW_WAIT: Duration = Duration::from_millis(5);
 
-/// What is sent.
+/// Something to send.
 #[derive(Clone, Debug)]
 enum Work {
-    /// A DataRequest, on a stream or as a call of its own.
+    /// A DataRequest, on a shared stream or as a separate call.
     Post(Encoded),
     /// A Document to a streaming endpoint. `parts`: its replies are handed out one by one.
     Stream { message: Encoded, parts: bool },
-    /// A question without arguments.
+    /// A query without arguments.
     Ask(&'static str),
 }
 
-/// A request that has headers of its own.
+/// A request that has additional headers.
 type Headed = Option<Arc<(RequestHeaders, Request)>>;
 
 /// A request in flight.
@@ -86,50 +89,50 @@ struct Row {
     work: Work,
     headers: Headed,
     lane: usize,
-    /// The connection that it was given to, and its stream there; neither where it waits.
+    /// The connection that it was given to, and its stream there; neither while it waits.
     conn: Option<usize>,
     stream: u32,
-    /// When its first byte went out, of this attempt and of the first.
+    /// When its first byte was sent, in this attempt and in the first.
     written: Option<Instant>,
     first_written: Option<Instant>,
-    /// When its time is over, once it runs.
+    /// When its time is up, once it runs.
     deadline: Option<Instant>,
     anew: u32,
 }
 
-/// What a connection does at some time.
+/// What a connection does at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    /// A request's time is over.
+    /// A request's time is up.
     Limit(Key),
-    /// A request that was not taken goes out again.
+    /// A request that was not taken is sent again.
     Anew(Key),
-    /// A stub is a reply after all.
+    /// A stub turns out to be a reply.
     Held(usize, u32),
-    /// Time for a ping, on the so-many-th connection.
+    /// Time for a ping, on the connection with this number.
     Ping(usize, u64),
 }
 
-/// What can be asked of a gateway beside requests that have one reply.
+/// What can be asked of a gateway besides requests with one reply.
 #[derive(Debug)]
 pub(in crate::client) enum Extra {
-    /// Its answer to a question.
+    /// A query, and where its answer goes.
     Ask(&'static str, oneshot::Sender<Result<Bytes, CallError>>),
-    /// Replies to a request one by one, under a ticket.
+    /// A request whose replies are handed out one by one, under a ticket.
     Stream(u64, Request, Parts),
-    /// So many bytes of them have been read.
+    /// This many bytes of those replies have been read.
     Read(u64, usize),
-    /// They are not read any more.
+    /// Those replies are no longer read.
     GiveUp(u64),
-    /// What the form of replies depends on.
+    /// The family, on which the format of replies depends.
     Speak(Family),
 }
 
-/// Takes replies one by one, with the bytes of the gateway's window that each takes until it is read;
-/// none stands for the end. So what waits is bounded by the window.
+/// Takes replies one by one, each with the bytes of the gateway's window that it occupies until it
+/// is read; `None` is the end. So the window limits what waits.
 pub(in crate::client) type Parts = mpsc::UnboundedSender<Result<Option<(Reply, usize)>, Failure>>;
 
-/// Connections and what is in flight on them.
+/// Connections and the requests in flight on them.
 pub(in crate::client) struct Lanes {
     core: Core,
     lanes: Vec<Lane<Call>>,
@@ -138,52 +141,52 @@ pub(in crate::client) struct Lanes {
     turn: usize,
 }
 
-/// What is not of one connection.
+/// State that is shared by all connections.
 struct Core {
     setup: Arc<Setup>,
     family: Family,
     rows: Rows<Row>,
     timers: Timers<Due>,
     seen: Seen,
-    /// Whether this gateway answers with stubs and goes on: then they are replies. What one stream
-    /// learns holds for the next.
+    /// Whether this gateway answers with stubs and continues: then they are replies. What is
+    /// learned on one stream holds for the next.
     terse: bool,
-    /// Room for what is read.
+    /// Buffer for reads.
     input: BytesMut,
     landed: Vec<Landed>,
-    /// Who waits for answers and parts, by row, and the rows of the latter by ticket.
+    /// Receivers of answers and parts by row, and the rows of the latter by ticket.
     asks: HashMap<u32, oneshot::Sender<Result<Bytes, CallError>>>,
     streams: HashMap<u32, (u64, Parts)>,
     tickets: HashMap<u64, u32>,
-    /// Rows of either that are free.
+    /// Free rows of either.
     ended: Vec<u32>,
     /// Requests that need another connection.
     anew: Vec<Key>,
-    /// How many connections there have been.
+    /// Number of connections opened so far.
     opened: u64,
 }
 
 struct Conn {
     io: Box<dyn Io>,
     http2: http2::Connection<Call>,
-    /// What came in and is no whole frame.
+    /// Bytes received that are not yet a complete frame.
     input: BytesMut,
     at: usize,
     lane: usize,
     number: u64,
     waker: Waker,
-    /// Streams that requests share.
+    /// Streams shared by requests.
     shared: Vec<u32>,
-    /// Requests that wait for room on one of those.
+    /// Requests waiting for room on one of those.
     posts: VecDeque<Key>,
-    /// Requests that wait for a stream of their own.
+    /// Requests waiting for a separate stream.
     calls: VecDeque<Key>,
-    /// Streams of which a message is not out yet.
+    /// Streams with a message that is not completely sent.
     unsent: Vec<u32>,
-    /// Where the first bytes of requests stand that the socket has not taken.
+    /// Positions of the first bytes of requests in what the socket has not taken yet.
     positions: Positions,
     pinged: Option<Instant>,
-    /// The gateway has said goodbye, or we have.
+    /// The gateway has announced the end of the connection, or we have.
     leaves: bool,
 }
 
@@ -192,18 +195,18 @@ struct Call {
     kind: Kind,
     state: State,
     interim: u8,
-    /// A message that is partly out.
+    /// A partly sent message.
     rest: Option<(Outgoing, usize)>,
-    /// Its first byte has not gone, and belongs to this request.
+    /// The request whose first byte is not sent yet.
     unmarked: Option<Key>,
 }
 
 enum Kind {
     /// Many requests and their replies.
     Shared {
-        /// How many wait for theirs.
+        /// Number of requests waiting for their reply.
         count: usize,
-        /// A stub, until it is clear what it was.
+        /// A stub, until its meaning is clear.
         held: Option<(Named, Received, Instant)>,
     },
     /// One request.
@@ -214,12 +217,12 @@ enum Kind {
 struct Gathered {
     bodies: Vec<Bytes>,
     bytes: usize,
-    /// Those that have no claims of their own.
+    /// Bytes of the replies without a claim.
     small: usize,
     claim: Claim,
     first: Option<Instant>,
     done: Option<Instant>,
-    /// That of the first reply that tells of a failure, else of the last.
+    /// The head of the first reply that reports a failure, else of the last one.
     head: Head,
     failed: bool,
     parts: bool,
@@ -230,15 +233,15 @@ enum State {
     Body(Messages),
 }
 
-/// Why a connection is no more.
+/// Why a connection ended.
 enum End {
     Error(CallError),
-    /// Nobody needs it.
+    /// It is no longer needed.
     Idle,
 }
 
 impl Lanes {
-    /// Connects all connections.
+    /// Opens all connections.
     ///
     /// # Errors
     /// The first error of any of them.
@@ -282,7 +285,7 @@ impl Lanes {
         }
     }
 
-    /// Lanes over a connection that is open already.
+    /// Lanes over a connection that is already open.
     #[cfg(test)]
     pub(super) async fn over(setup: Arc<Setup>, io: impl Io + 'static) -> Result<Lanes, CallError> {
         let greeted = greet_on(Box::new(io), &setup).await?;
@@ -295,10 +298,10 @@ impl Lanes {
         &self.core.setup
     }
 
-    /// Takes what a client is to send.
+    /// Takes a client's request.
     ///
     /// # Errors
-    /// What gRPC has no way for; nothing is sent.
+    /// A request that gRPC cannot carry; nothing is sent.
     fn work(&self, request: Request) -> Result<(Work, Headed), CallError> {
         let unsupported = |what: &str| Err(CallError::Unsupported(what.into()));
         let headers = match &request {
@@ -309,10 +312,10 @@ impl Lanes {
             Request::Post { .. } if headers.is_some() && self.core.setup.config.stream => {
                 return unsupported(super::super::SHARED_HEADERS);
             }
-            // Sizes have 32 bits in gRPC.
+            // Lengths have 32 bits in gRPC.
             Request::Post { message, .. } if u32::try_from(message.len()).is_err() => {
                 return Err(CallError::Unsupported(format!(
-                    "a request of {} bytes; gRPC has messages of up to 4 GiB",
+                    "a request of {} bytes; gRPC messages have at most 4 GiB",
                     message.len()
                 )));
             }
@@ -352,7 +355,7 @@ impl Lanes {
         self.place(key);
     }
 
-    /// Gives a request to the connection of its lane, or has it wait for one.
+    /// Gives a request to the connection of its lane, or makes it wait for one.
     fn place(&mut self, key: Key) {
         let Some(row) = self.core.rows.get(key) else { return };
         let lane = &mut self.lanes[row.lane];
@@ -376,7 +379,7 @@ impl Lanes {
             row.deadline = Some(deadline);
             let Core { timers, rows, .. } = &mut self.core;
             timers.add(deadline, Due::Limit(key));
-            // Most requests end long before their time is over.
+            // Most requests end long before their time is up.
             timers.tidy(4 * rows.len() + 1000, |due| match due {
                 Due::Limit(key) => rows.get(*key).is_some(),
                 _ => true,
@@ -386,7 +389,7 @@ impl Lanes {
         self.turns.stir(at);
     }
 
-    /// Takes a request out of the table, and off its stream.
+    /// Takes a request out of the table and off its stream.
     fn withdraw(&mut self, key: Key) -> Option<Row> {
         let row = self.core.rows.take(key, true)?;
         let Some((at, conn)) = row.conn.and_then(|at| Some((at, self.conns[at].as_mut()?))) else {
@@ -406,7 +409,7 @@ impl Lanes {
         Some(row)
     }
 
-    /// Bytes of a reply that came by itself have been read.
+    /// Gives back the bytes of a single reply that has been read.
     fn release(&mut self, row: u32, bytes: usize) {
         let Some(key) = self.core.rows.key(row) else { return };
         let Some(row) = self.core.rows.get(key) else { return };
@@ -445,7 +448,7 @@ impl Lanes {
         self.conns[at] = Some(Box::new(conn));
         self.core.timers.add(Instant::now() + PING_EVERY, Due::Ping(at, number));
         self.lanes[lane].conn = Some(at);
-        // It is read for the first time, which registers its waker.
+        // The first read registers its waker.
         self.turns.read(at);
     }
 
@@ -490,7 +493,7 @@ impl Lanes {
                 };
                 let now = Instant::now();
                 if conn.pinged.is_some_and(|pinged| now - pinged >= PONG_WITHIN) {
-                    let reason = format!("no sign of life for {PONG_WITHIN:?}");
+                    let reason = format!("no response to pings for {PONG_WITHIN:?}");
                     let error = self.core.setup.lost(reason);
                     return self.end(at, End::Error(error));
                 }
@@ -504,7 +507,7 @@ impl Lanes {
         }
     }
 
-    /// Writes what a connection has to send, reads what came, and writes what that made it send.
+    /// Writes what a connection has to send, reads what arrived, and writes what that led to.
     fn turn_of(&mut self, at: usize, reads: bool) {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let waker = conn.waker.clone();
@@ -527,13 +530,13 @@ impl Lanes {
         if let Err(end) = ended {
             self.end(at, end);
         }
-        // Those that were not taken, and need another connection.
+        // Requests that were not taken and need another connection.
         while let Some(key) = self.core.anew.pop() {
             self.place(key);
         }
     }
 
-    /// A connection is no more.
+    /// Handles the end of a connection.
     fn end(&mut self, at: usize, end: End) {
         let Some(conn) = self.conns[at].take() else { return };
         self.lanes[conn.lane].left(at);
@@ -558,7 +561,7 @@ impl lanes::Lanes for Lanes {
     fn offer(&mut self, row: u32, request: Request) {
         match self.work(request) {
             Ok((work, headers)) => self.begin(row, work, headers),
-            // What cannot be sent at all has ended at once.
+            // A request that cannot be sent at all ends at once.
             Err(error) => {
                 self.core.landed.push(Landed { row, outcome: Err(Failure::unsent(error)) });
             }
@@ -571,14 +574,14 @@ impl lanes::Lanes for Lanes {
         }
         self.open_lanes(cx);
         self.turns.take(cx);
-        // What is due goes out before what has come in is read.
+        // What is due is sent before what has arrived is read.
         while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
         while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at, true);
         }
-        // Connections that are needed by now, and timers that were set, have to wake us as well.
+        // Connections that are needed by now, and timers that were set, must wake us as well.
         self.open_lanes(cx);
         self.core.timers.arm(cx);
         if self.turns.goes_on() {
@@ -612,7 +615,7 @@ impl Owned for Lanes {
                     self.begin(row, Work::Stream { message, parts: true }, headers);
                 }
                 Ok(_) => {
-                    let what = "only requests to streaming endpoints have replies one by one";
+                    let what = "only requests to streaming endpoints receive replies one by one";
                     let error = CallError::Unsupported(what.into());
                     let _ = parts.send(Err(Failure::unsent(error)));
                 }
@@ -638,7 +641,7 @@ impl Owned for Lanes {
         self.core.ended.pop()
     }
 
-    /// Ends our half of all streams.
+    /// Closes our side of all streams.
     fn close(&mut self) -> bool {
         for (at, conn) in self.conns.iter_mut().enumerate() {
             let Some(conn) = conn else { continue };
@@ -653,7 +656,7 @@ impl Owned for Lanes {
     }
 }
 
-/// Connects, and waits until the other side has proven that it speaks HTTP/2.
+/// Connects, and waits until the peer has proved that it speaks HTTP/2.
 async fn connect(setup: Arc<Setup>) -> Result<Greeted<Call>, CallError> {
     let io = setup.connector.connect().await?;
     greet_on(Box::new(io), &setup).await
@@ -665,7 +668,7 @@ async fn greet_on(io: Box<dyn Io>, setup: &Setup) -> Result<Greeted<Call>, CallE
         Ungreeted::Socket(error) => of_socket(setup, &error),
         Ungreeted::Goodbye(code) => setup.goodbye(code),
         Ungreeted::NotHttp2(code) => setup.no_http2(code),
-        Ungreeted::Late(limit) => setup.protocol(format!("no HTTP/2 greeting within {limit:?}")),
+        Ungreeted::Late(limit) => setup.protocol(format!("no HTTP/2 handshake within {limit:?}")),
     })
 }
 

@@ -1,4 +1,4 @@
-//! One connection: what it sends, what it reads, and what headers are.
+//! One connection: what it sends, what it reads, and its headers.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,19 +21,19 @@ use super::{
 use crate::client::{CallError, Request};
 use crate::wire::Protocol;
 
-/// What a read has room for.
+/// Size of a read.
 const READ_BYTES: usize = 64 << 10;
 /// Reads from one connection before others get their turn.
 const READS_AT_ONCE: usize = 4;
-/// Turns of reading what a server said before it hung up.
+/// Limit of reads to learn what a server said before it hung up.
 const HANG_UP_READS_MAX: usize = 64;
-/// Response headers, in bytes as HTTP/1.1 writes them.
+/// Limit of response headers, in bytes as HTTP/1.1 writes them.
 const HEADERS_MAX: usize = 64 << 10;
-/// Interim responses before the response proper.
+/// Limit of interim responses before the final one.
 const INTERIM_MAX: u8 = 16;
 
 impl Conn {
-    /// Puts what there is room for into one buffer and writes it, until nothing is left or the socket
+    /// Fills one buffer with as much as fits and writes it, until nothing is left or the socket
     /// takes no more.
     pub(super) fn send(&mut self, core: &mut Core, cx: &mut Context<'_>) -> Result<(), CallError> {
         self.leaves |= self.http2.is_used_up();
@@ -55,7 +55,7 @@ impl Conn {
         }
     }
 
-    /// What a failed write means: if the server said why it hung up, then that.
+    /// The error for a failed write: the server's reason for hanging up, if it gave one.
     fn hang_up(&mut self, core: &mut Core, cx: &mut Context<'_>, error: &io::Error) -> CallError {
         for _ in 0..HANG_UP_READS_MAX {
             match self.read(core, cx) {
@@ -67,7 +67,7 @@ impl Conn {
         of_socket(&core.inner, error)
     }
 
-    /// Cuts frames, as many as there is room for.
+    /// Makes as many frames as there is room for.
     fn fill(&mut self, core: &mut Core) {
         let Core { inner, rows, came, .. } = core;
         let Conn { unsent, http2, .. } = self;
@@ -110,7 +110,7 @@ impl Conn {
         }
     }
 
-    /// Reads what there is. Tells whether there may be more; else the waker is registered.
+    /// Reads what has arrived. Returns whether there may be more; if not, the waker is registered.
     pub(super) fn read(
         &mut self,
         core: &mut Core,
@@ -138,7 +138,7 @@ impl Conn {
         Ok(true)
     }
 
-    /// Deals with all frames that are whole.
+    /// Processes all complete frames.
     fn take(&mut self, core: &mut Core, input: &mut BytesMut) -> Result<(), CallError> {
         let Core { inner, rows, came, .. } = core;
         let now = Instant::now();
@@ -205,7 +205,7 @@ impl Conn {
         }
     }
 
-    /// Tells whose response is whole by that.
+    /// Returns the stream whose response is complete now.
     fn on_data(
         &mut self,
         inner: &Inner,
@@ -228,7 +228,7 @@ impl Conn {
         Ok(ends.then_some(stream))
     }
 
-    /// The same of headers.
+    /// The same for headers.
     fn on_headers(
         &mut self,
         inner: &Inner,
@@ -240,7 +240,7 @@ impl Conn {
         let Some(entry) = self.http2.stream(stream) else { return Ok(Ok(None)) };
         let call = &mut entry.user;
         if call.head.is_some() {
-            // Trailers say nothing that anybody asks for.
+            // Nothing in trailers is needed.
             let within = (stream, unlike(inner, "it sends headers in the middle of a response"));
             return Ok(if ends { Ok(Some(stream)) } else { Err(within) });
         }
@@ -252,7 +252,7 @@ impl Conn {
         };
         if (100..200).contains(&status) && !ends {
             call.interim += 1;
-            let endless = (stream, unlike(inner, "one interim response after the other"));
+            let endless = (stream, unlike(inner, "too many interim responses"));
             return Ok(if call.interim == INTERIM_MAX { Err(endless) } else { Ok(None) });
         }
         let head = [format!("HTTP/1.1 {status} \r\n").as_bytes(), &told.lines, b"\r\n"].concat();
@@ -263,7 +263,7 @@ impl Conn {
         Ok(Ok(ends.then_some(stream)))
     }
 
-    /// Tells the server what it did wrong, as far as the socket takes it.
+    /// Tells the server which protocol error it made, as far as the socket takes it.
     fn violated(&mut self, inner: &Inner, code: Code) -> CallError {
         self.http2.go_away(code);
         let mut cx = Context::from_waker(Waker::noop());
@@ -297,7 +297,7 @@ fn opening(inner: &Inner, row: &Row) -> Result<(Block, Option<Bytes>), CallError
         (":path", path),
         (":authority", host.unwrap_or(&authority)),
     ];
-    // What concerns a connection has no place here (RFC 9113, 8.2.2).
+    // Headers about the connection have no place here (RFC 9113, 8.2.2).
     let of_connection = |name: &str| {
         matches!(
             name,
@@ -320,19 +320,19 @@ fn opening(inner: &Inner, row: &Row) -> Result<(Block, Option<Bytes>), CallError
     Ok((Block::new(&all), body))
 }
 
-/// Header lines of HTTP/1.1 one by one, with names as HTTP/2 has them.
+/// Header lines of HTTP/1.1 one by one, with names as in HTTP/2.
 fn lines(text: &str) -> Vec<(String, &str)> {
     let lines = text.split("\r\n").filter_map(|line| line.split_once(':'));
     lines.map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect()
 }
 
-/// A header block, read.
+/// A parsed header block.
 struct Told {
     /// Trailers have none.
     status: Option<u16>,
     /// As HTTP/1.1 writes them.
     lines: Vec<u8>,
-    /// Whether there is more of it than we take.
+    /// Whether it is larger than we accept.
     too_large: bool,
 }
 
@@ -342,7 +342,7 @@ impl Told {
         let (mut lines, mut too_large) = (Vec::new(), false);
         hpack::read(block, |name, value| {
             if let Some(pseudo) = name.strip_prefix(b":") {
-                // The only one that a response has, and it comes first.
+                // The only pseudo-header of a response; it comes first.
                 malformed |= pseudo != b"status" || status.is_some() || !lines.is_empty();
                 let digits = str::from_utf8(value).ok().filter(|digits| digits.len() == 3);
                 status = digits.and_then(|digits| digits.parse::<u16>().ok());

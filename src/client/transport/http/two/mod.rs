@@ -1,5 +1,5 @@
-//! Connections of HTTP/2 for plain requests, owned by one worker: agreed on by ALPN inside TLS, spoken from
-//! the first byte without. Requests share connections, each as a stream of its own.
+//! HTTP/2 connections for plain requests, owned by one worker: agreed on by ALPN with TLS, spoken
+//! from the first byte without. Requests share connections, each on a separate stream.
 
 mod conn;
 
@@ -28,12 +28,12 @@ use crate::client::memory::Claim;
 use crate::client::{Body, CallError, Failure, HttpResponse, Request, Timing};
 use crate::wire::Head;
 
-/// A request that the server says it did not look at is sent this often again.
+/// How often a request is sent again if the server says that it did not process it.
 const SENT_ANEW_MAX: u32 = 5;
-/// Before it is sent for the third time; the wait doubles from then on.
+/// Wait before it is sent for the third time; doubles from then on.
 const ANEW_WAIT: Duration = Duration::from_millis(5);
 
-/// Connections and what is in flight on them.
+/// Connections and the requests in flight on them.
 pub(in super::super) struct Lanes {
     core: Core,
     lanes: Vec<Lane<Call>>,
@@ -46,30 +46,30 @@ pub(in super::super) struct Lanes {
     landed: Vec<Landed>,
 }
 
-/// What is not of one connection.
+/// State that is shared by all connections.
 struct Core {
     inner: Arc<Inner>,
     rows: Rows<Row>,
-    /// Room for what is read.
+    /// Buffer for reads.
     input: BytesMut,
-    /// What the turn of a connection has come to, to be dealt with when that is over.
+    /// Results of a connection's turn, processed when the turn is over.
     came: Vec<Came>,
 }
 
 struct Conn {
     io: Box<dyn Io>,
     http2: Connection<Call>,
-    /// What came in and is no whole frame.
+    /// Bytes received that are not yet a complete frame.
     input: BytesMut,
     lane: usize,
     waker: Waker,
-    /// Requests that wait for a stream.
+    /// Requests waiting for a stream.
     waiting: VecDeque<Key>,
-    /// Streams of which a body is not out yet.
+    /// Streams with a body that is not completely sent.
     unsent: Vec<u32>,
-    /// Where the first bytes of requests stand that the socket has not taken.
+    /// Positions of the first bytes of requests in what the socket has not taken yet.
     positions: Positions,
-    /// The server has said goodbye, or we have.
+    /// The server has announced the end of the connection, or we have.
     leaves: bool,
 }
 
@@ -77,16 +77,16 @@ struct Conn {
 struct Row {
     request: Request,
     lane: usize,
-    /// The connection that it was given to, and its stream there; 0 where it waits, and once its response is
-    /// whole.
+    /// The connection that it was given to, and its stream there; 0 while it waits, and once its
+    /// response is complete.
     conn: Option<usize>,
     stream: u32,
     written: Option<Instant>,
     first: Option<Instant>,
     done: Option<Instant>,
-    /// When its time is over, once it runs.
+    /// When its time is up, once it runs.
     deadline: Option<Instant>,
-    /// Where a redirect leads, whether the body goes along, and how often that was.
+    /// The target of a redirect and whether the body goes along, and the number of redirects.
     led: Option<(String, bool)>,
     redirects: usize,
     anew: u32,
@@ -95,20 +95,20 @@ struct Row {
 /// A stream.
 struct Call {
     key: Key,
-    /// The head of the response as HTTP/1.1 writes it, once it is there.
+    /// The head of the response as HTTP/1.1 writes it, once it has arrived.
     head: Option<Bytes>,
     body: BytesMut,
     claim: Claim,
     interim: u8,
-    /// A body that is partly out.
+    /// A partly sent body.
     rest: Option<(Content, usize)>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    /// A request's time is over.
+    /// A request's time is up.
     Limit(Key),
-    /// A request that was not taken goes out again.
+    /// A request that was not taken is sent again.
     Anew(Key),
 }
 
@@ -125,7 +125,7 @@ impl Message for Content {
     }
 }
 
-/// What a turn of a connection has come to.
+/// A result of a connection's turn.
 enum Came {
     Answer(Key, Whole),
     Failure(Key, CallError),
@@ -135,7 +135,7 @@ impl Lanes {
     /// Opens `connections` connections.
     ///
     /// # Errors
-    /// The first connection that cannot be made, or does not greet.
+    /// The error of the first connection that cannot be opened or does not greet.
     pub(super) async fn open(inner: Arc<Inner>, connections: usize) -> Result<Lanes, CallError> {
         let count = connections.max(1);
         let opened = try_join_all((0..count).map(|_| connect(inner.clone()))).await?;
@@ -173,11 +173,11 @@ impl Lanes {
             leaves: false,
         }));
         self.lanes[lane].conn = Some(at);
-        // It is read for the first time, which registers its waker.
+        // The first read registers its waker.
         self.turns.read(at);
     }
 
-    /// Gives a request to the connection of its lane, or has it wait for one.
+    /// Gives a request to the connection of its lane, or makes it wait for one.
     fn place(&mut self, key: Key) {
         let Core { inner, rows, .. } = &mut self.core;
         let Some(row) = rows.get(key) else { return };
@@ -192,7 +192,7 @@ impl Lanes {
             let deadline = Instant::now() + limit;
             row.deadline = Some(deadline);
             self.timers.add(deadline, Due::Limit(key));
-            // Most requests end long before their time is over.
+            // Most requests end long before their time is up.
             self.timers.tidy(4 * rows.len() + 1000, |due| match due {
                 Due::Limit(key) | Due::Anew(key) => rows.get(*key).is_some(),
             });
@@ -201,7 +201,7 @@ impl Lanes {
         self.turns.stir(at);
     }
 
-    /// Takes a request out of the table, and off its stream.
+    /// Takes a request out of the table and off its stream.
     fn withdraw(&mut self, key: Key) -> Option<Row> {
         let row = self.core.rows.take(key, true)?;
         if row.stream != 0
@@ -228,7 +228,7 @@ impl Lanes {
         }
     }
 
-    /// Writes what a connection has to send, reads what came, and writes what that made it send.
+    /// Writes what a connection has to send, reads what arrived, and writes what that led to.
     fn turn_of(&mut self, at: usize, reads: bool) {
         let Some(conn) = self.conns.get_mut(at).and_then(Option::as_deref_mut) else { return };
         let waker = conn.waker.clone();
@@ -249,7 +249,7 @@ impl Lanes {
         let mut moved = VecDeque::new();
         if conn.leaves || ended.is_err() {
             self.lanes[conn.lane].left(at);
-            // What has not begun takes another connection.
+            // Requests that have not begun take another connection.
             moved = std::mem::take(&mut conn.waiting);
             if ended.is_err() || conn.http2.is_idle() && conn.http2.out().is_empty() {
                 self.conns[at] = None;
@@ -280,7 +280,7 @@ impl Lanes {
         moved.into_iter().for_each(|key| self.place(key));
     }
 
-    /// Fails a request, or has it go out again where the server cannot have looked at it.
+    /// Fails a request, or sends it again if the server cannot have processed it.
     fn fail(&mut self, key: Key, error: CallError) {
         let Some(row) = self.core.rows.get(key) else { return };
         if !matches!(error, CallError::NotTaken { .. }) || row.anew == SENT_ANEW_MAX {
@@ -309,7 +309,7 @@ impl Lanes {
         self.landed.push(Landed { row: key.row, outcome: timed(outcome, refused, timing) });
     }
 
-    /// Goes on with a response that is there.
+    /// Continues to unpack a response that has arrived.
     fn unpack(&mut self, key: Key, mut whole: Whole) {
         match whole.step(&self.core.inner.bounds) {
             Ok(Some(response)) => self.answered(key, response),
@@ -322,7 +322,7 @@ impl Lanes {
         }
     }
 
-    /// A response has come: it is the answer, or leads elsewhere.
+    /// A response has arrived: it is the answer, or a redirect.
     fn answered(&mut self, key: Key, response: Response) {
         let Some(row) = self.core.rows.get(key) else { return };
         let Request::Http(request) = row.request.bare() else { return };
@@ -341,7 +341,7 @@ impl Lanes {
     }
 }
 
-/// Connects, and waits until the other side has proven that it speaks HTTP/2.
+/// Connects, and waits until the peer has proved that it speaks HTTP/2.
 async fn connect(inner: Arc<Inner>) -> Result<Greeted<Call>, CallError> {
     let io = inner.connector.connect().await?;
     greet(Box::new(io), inner.connector.limit()).await.map_err(|ungreeted| match ungreeted {
@@ -349,7 +349,7 @@ async fn connect(inner: Arc<Inner>) -> Result<Greeted<Call>, CallError> {
         Ungreeted::Socket(error) => of_socket(&inner, &error),
         Ungreeted::Goodbye(code) => goodbye(&inner, code),
         Ungreeted::NotHttp2(code) => not_http_2(&inner, code),
-        Ungreeted::Late(limit) => unlike(&inner, format!("no greeting within {limit:?}")),
+        Ungreeted::Late(limit) => unlike(&inner, format!("no handshake within {limit:?}")),
     })
 }
 
@@ -365,8 +365,8 @@ fn goodbye(inner: &Inner, code: Code) -> CallError {
     not_taken(
         inner,
         match code {
-            Code::NO_ERROR => "it said goodbye".into(),
-            code => format!("it said goodbye ({code:?})"),
+            Code::NO_ERROR => "it closed the connection (GOAWAY)".into(),
+            code => format!("it closed the connection (GOAWAY, {code:?})"),
         },
     )
 }
@@ -380,7 +380,7 @@ fn not_http_2(inner: &Inner, code: Code) -> CallError {
     unlike(
         inner,
         format!(
-            "what it sends is something else ({code:?}); if it speaks HTTP/1.1, leave `http_version` out"
+            "it does not send HTTP/2 ({code:?}); if it speaks HTTP/1.1, leave `http_version` out"
         ),
     )
 }
@@ -394,9 +394,9 @@ fn of_socket(inner: &Inner, error: &io::Error) -> CallError {
     tls::failure_behind(target, error).unwrap_or_else(|| lost(inner, error.to_string()))
 }
 
-/// What goes to a Flow goes over HTTP/1.1.
+/// Requests to a Flow go over HTTP/1.1.
 fn plain_only() -> CallError {
-    CallError::Unsupported("over HTTP/2 only plain requests are sent; Flows speak HTTP/1.1".into())
+    CallError::Unsupported("HTTP/2 is for plain requests only; Flows speak HTTP/1.1".into())
 }
 
 impl lanes::Lanes for Lanes {
@@ -447,14 +447,14 @@ impl lanes::Lanes for Lanes {
         for (key, whole) in std::mem::take(&mut self.unpacking) {
             self.unpack(key, whole);
         }
-        // What is due goes out before what has come in is read.
+        // What is due is sent before what has arrived is read.
         while let Some(at) = self.turns.next_to_send() {
             self.turn_of(at, false);
         }
         while let Some(at) = self.turns.next_to_read() {
             self.turn_of(at, true);
         }
-        // Connections that are needed by now, and timers that were set, have to wake us as well.
+        // Connections that are needed by now, and timers that were set, must wake us as well.
         self.open_lanes(cx);
         self.timers.arm(cx);
         if self.turns.goes_on() || !self.unpacking.is_empty() {
