@@ -1,6 +1,6 @@
 //! `flowbench deploy`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -69,12 +69,24 @@ pub(super) fn main(args: Args) -> Exit {
 }
 
 fn tell(args: &Args) -> Result<(), Problem> {
+    if args.file == Path::new("-") {
+        return Err(Problem::usage(
+            "a suite from stdin is no file that the parts could read\n  = help: write it to a file, and name that",
+        ));
+    }
     let (suite, plan) = args.changes.suite(&args.file)?;
     plan.check_parts(&suite, args.parts, |_| true).map_err(|problems| Problem::from(&problems))?;
     print::text_out(match args.engine {
-        Engine::Kubernetes => kubernetes(args, &suite, &plan)?,
+        Engine::Kubernetes => kubernetes(args, &suite, &plan),
         Engine::Slurm => slurm(args, &plan),
     })
+}
+
+/// A text for a comment, which ends with its line.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || "\u{2028}\u{2029}".contains(c) { ' ' } else { c })
+        .collect()
 }
 
 /// A valid Kubernetes name: letters, digits and hyphens, here at most 40.
@@ -97,24 +109,70 @@ fn words(args: &Args) -> Vec<String> {
     sets.chain(meets).chain(at).collect()
 }
 
-fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, Problem> {
+/// A file of a suite, by the suite's folder.
+struct Below {
+    /// How many folders above it begins.
+    up: usize,
+    /// Where it is from there.
+    path: PathBuf,
+}
+
+/// Where a file is by the folder of its suite, if it is named from there.
+fn below(path: &Path, base: &Path) -> Option<Below> {
+    let mut found = Below { up: 0, path: PathBuf::new() };
+    for component in path.strip_prefix(base).ok()?.components() {
+        match component {
+            Component::Normal(name) => found.path.push(name),
+            Component::CurDir => (),
+            Component::ParentDir if !found.path.pop() => found.up += 1,
+            Component::ParentDir => (),
+            // It has a place of its own.
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(found)
+}
+
+/// The last so many folders of a path, which may be named in any way.
+fn last_folders(base: &Path, count: usize) -> Option<PathBuf> {
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    let whole = base.canonicalize().ok()?;
+    let names: Vec<_> = whole.iter().skip(1).collect();
+    let from = names.len().checked_sub(count)?;
+    Some(names[from..].iter().collect())
+}
+
+fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> String {
     let name = format!("flowbench-{}", name_of(plan));
     let base = args.file.parent().unwrap_or(Path::new(""));
     let (mut data, mut items, mut elsewhere) = (Map::new(), Vec::new(), Vec::new());
     let mut room = CONFIG_MAP_BYTES_MAX;
     // Each part downloads these files itself.
     let cache = cache();
-    for path in plan.files_read(suite).into_iter().filter(|path| !path.starts_with(&cache)) {
-        let below = path.strip_prefix(base).ok().and_then(Path::to_str);
+    let files = plan.files_read(suite).into_iter().filter(|path| !path.starts_with(&cache));
+    let files = files.map(|path| {
+        let below = below(&path, base);
+        (path, below)
+    });
+    let files: Vec<(PathBuf, Option<Below>)> = files.collect();
+    // A path of the volume has no `..`, so the suite is as deep in it as its files want it to be.
+    let depth = files.iter().filter_map(|(_, below)| below.as_ref()).map(|below| below.up).max();
+    let folder = last_folders(base, depth.unwrap_or(0)).unwrap_or_default();
+    for (path, below) in files {
+        let place = below.and_then(|Below { up, path }| {
+            let kept = folder.iter().count().checked_sub(up)?;
+            Some(folder.iter().take(kept).collect::<PathBuf>().join(path))
+        });
+        let place = place.as_deref().and_then(Path::to_str);
         let text = text::read(&path, room).ok();
-        let (Some(below), Some(text)) = (below, text) else {
+        let (Some(place), Some(text)) = (place, text) else {
             elsewhere.push(path);
             continue;
         };
         room -= text.len() as u64;
         // Keys of a ConfigMap cannot contain folders; the volume restores them.
         let key = format!("file-{}", data.len());
-        items.push(json!({"key": key, "path": below}));
+        items.push(json!({"key": key, "path": place}));
         data.insert(key, text.into());
     }
     let file = args.file.file_name().and_then(|name| name.to_str()).unwrap_or("suite.yaml");
@@ -140,11 +198,11 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
             "ports": [{"name": "meet", "port": meet::PORT}],
         },
     });
-    let container = json!({
+    let mut container = json!({
         "name": "flowbench",
         "image": args.image,
         "args": command,
-        "workingDir": "/suite",
+        "workingDir": Path::new("/suite").components().chain(folder.components()).collect::<PathBuf>(),
         "env": [
             {"name": "FLOWBENCH_PARTS", "value": args.parts.to_string()},
             {
@@ -166,6 +224,12 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
             {"name": "results", "mountPath": "/results"},
         ],
     });
+    let variables = format!("{name}-env");
+    let env_files: Vec<String> =
+        args.changes.env_files().map(|file| quoted(&file.display().to_string())).collect();
+    if !env_files.is_empty() {
+        container["envFrom"] = json!([{"secretRef": {"name": variables}}]);
+    }
     let job = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -215,26 +279,38 @@ fn kubernetes(args: &Args, suite: &LoadedSuite, plan: &Plan) -> Result<String, P
          #   kubectl create secret generic {name} --from-literal=token=$(openssl rand -hex 16)\n\
          # A pod that is replaced would send its part twice, so the first that fails ends the Job.\n",
         args.parts,
-        plan.secrets.mask(&plan.name),
+        one_line(&plan.secrets.mask(&plan.name)),
     );
+    if !env_files.is_empty() {
+        let files: String =
+            env_files.iter().map(|file| format!(" --from-env-file={}", one_line(file))).collect();
+        head.push_str(&format!(
+            "# And the variables of --env-file, of which nothing is printed here:\n\
+             #   kubectl create secret generic {variables}{files}\n"
+        ));
+    }
     for path in elsewhere {
         let size = path.metadata().map_or(String::new(), |file| {
             format!(" ({})", ByteSize::new(file.len()).approximate())
         });
         head.push_str(&format!(
-            "# {}{size} is not in the ConfigMap, because it is no text, too large or not below the suite: put it \
-             into /suite by the image or a volume.\n",
-            path.display()
+            "# {}{size} is not in the ConfigMap, because it is no text, too large or has a place of its own: put it \
+             there by the image or a volume.\n",
+            one_line(&path.display().to_string())
         ));
     }
     let [config, service, job] = [config, service, job].map(|object| to_yaml(&object));
-    Ok(format!("{head}{config}---\n{service}---\n{job}"))
+    format!("{head}{config}---\n{service}---\n{job}")
 }
 
 fn slurm(args: &Args, plan: &Plan) -> String {
     let name = name_of(plan);
     let words: String = words(args).iter().map(|word| format!(" {}", quoted(word))).collect();
     let file = quoted(&args.file.display().to_string());
+    let env_files = args.changes.env_files();
+    let env_files =
+        env_files.map(|file| format!(" --env-file {}", quoted(&file.display().to_string())));
+    let words = format!("{}{words}", env_files.collect::<String>());
     let Args { parts, cpus, .. } = args;
     format!(
         "#!/bin/bash\n\

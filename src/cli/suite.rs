@@ -33,6 +33,11 @@ impl Changes {
         self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// The files of `--env-file`.
+    pub(super) fn env_files(&self) -> impl Iterator<Item = &Path> {
+        self.env_file.iter().map(PathBuf::as_path)
+    }
+
     /// Whether the options change nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty() && self.env_file.is_empty()

@@ -2,6 +2,7 @@
 //! one is not installed its test prints `skipped: …` and passes, unless `FLOWBENCH_REQUIRE_SLURM=1` (or
 //! `…_MPI=1`, `…_NETNS=1`) is set.
 
+mod deployed;
 mod elsewhere;
 mod statistics;
 
