@@ -54,10 +54,23 @@ fn tell(args: &Args) -> Result<(), Problem> {
     Ok(())
 }
 
+/// `4th`, `3rd`, `12th`.
+fn nth(number: u64) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 /// Describes how a load is divided.
 fn divided(scenario: &Scenario, parts: u64) -> String {
     let mut text = match scenario.load {
-        Load::Open { .. } => format!("{parts}, of which each sends every {parts}th arrival"),
+        Load::Open { .. } if parts == 1 => "1, which sends every arrival".to_owned(),
+        Load::Open { .. } => format!("{parts}, of which each sends every {} arrival", nth(parts)),
         _ => format!("{parts}"),
     };
     for division in scenario.divided(parts) {
