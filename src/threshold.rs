@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use crate::metric::{Measure, Metric, Part, ServerMetric, Statistic};
 use crate::record::reason::{Code, Reason};
 use crate::record::summary::{
-    ClientSummary, DocumentCounts, Requests, ScenarioSummary, Summary, ThresholdSummary,
+    ClientSummary, DocumentCounts, EndReason, Requests, ScenarioSummary, Summary, ThresholdSummary,
     Throughput, Verdict, ms,
 };
 use crate::record::tally::{Counts, Tally};
@@ -580,6 +580,18 @@ fn judge_unless(
     Ok(())
 }
 
+/// Has a scenario of one part of a load say that nothing is judged in it: thresholds are about the whole. What did
+/// not run to its end stays that.
+pub(crate) fn leave_to_the_whole(scenario: &mut ScenarioSummary) {
+    if scenario.end.unfinished().is_none() {
+        scenario.verdict = match scenario.end.reason {
+            EndReason::PartLost => Verdict::Inconclusive,
+            _ => Verdict::Part,
+        };
+        scenario.passed = false;
+    }
+}
+
 /// Sets the verdict of a run from those of its scenarios.
 pub(crate) fn conclude(summary: &mut Summary) {
     let of = |always: bool| {
@@ -588,7 +600,7 @@ pub(crate) fn conclude(summary: &mut Summary) {
     };
     // The result of a cleanup scenario must neither hide what was measured, nor go unnoticed.
     let all = match of(false) {
-        Verdict::Passed => of(true),
+        fine @ (Verdict::Passed | Verdict::Part) => fine.and(of(true)),
         measured => measured,
     };
     summary.verdict = if summary.interrupted { Verdict::Interrupted } else { all };

@@ -19,6 +19,8 @@ class Verdict(str, enum.Enum):
     INTERRUPTED = "interrupted"
     #: The target could not be reached or started.
     NOT_REACHED = "not_reached"
+    #: One part of a load that was sent in parts: nothing is judged, because thresholds are about the whole.
+    PART = "part"
 
     def __str__(self) -> str:
         return self.value

@@ -102,6 +102,12 @@ impl Parts {
     /// Like `part`, for a command whose results cannot be merged afterwards.
     pub(super) fn connected(&self) -> Result<Part, Problem> {
         let part = self.part()?;
+        if self.lost == Lost::Note {
+            return Err(Problem::usage(
+                "--lost note: this command compares runs of all parts, so when one is lost, all end\n  = help: leave it out, or \
+                 write `--lost abort`",
+            ));
+        }
         match part.is_whole() || self.meet.is_some() {
             true => Ok(part),
             false => Err(Problem::usage(
@@ -170,8 +176,10 @@ impl Parts {
     fn place(&self, meet: &MeetWord) -> Result<Place, Problem> {
         let (host, port) = match meet {
             MeetWord::Given(host, port) => (host.clone(), *port),
-            MeetWord::Auto => found(&|name| std::env::var(name).ok())
-                .map_err(|error| Problem::usage(format_args!("--meet auto: {error}")))?,
+            MeetWord::Auto => found(&|name| {
+                std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+            })
+            .map_err(|error| Problem::usage(format_args!("--meet auto: {error}")))?,
         };
         let token = std::env::var(TOKEN).map_err(|_| no_token("is not set"))?;
         let token = Token::new(token).ok_or_else(|| {
@@ -208,6 +216,8 @@ pub(super) fn problem(error: &MeetError, stop: &Stop) -> Problem {
         | MeetError::Missing { .. }
         | MeetError::NoAnswer { .. }
         | MeetError::NotTrusted(_)
+        | MeetError::WantsTls { .. }
+        | MeetError::Lost(_)
         | MeetError::Ended(_) => Exit::Unreachable,
     };
     let text = format!("error: --meet: {}", crate::error::chain(error));
@@ -229,8 +239,19 @@ enum NoPlace {
     Array,
     #[error("`{variable}` is `{found}`, which is no list of hosts")]
     Hosts { variable: &'static str, found: String },
-    #[error("`HOSTNAME` is `{found}`, and not the name of the Job with `-{index}`")]
-    Pod { found: String, index: String },
+    #[error("`{variable}` is {}, expected the number of the job", shown(found))]
+    Job { variable: &'static str, found: Option<String> },
+    #[error(
+        "`HOSTNAME` is {}, expected the name of the pod: that of the Job with `-{index}` after it\n  = help: say where \
+         part 1 is, as in `--meet load-0.load:{PORT}`",
+        shown(found)
+    )]
+    Pod { found: Option<String>, index: String },
+}
+
+/// A variable's value, which may be none.
+fn shown(found: &Option<String>) -> String {
+    found.as_ref().map_or_else(|| "not set".into(), |found| format!("`{found}`"))
 }
 
 /// The address of part 1, from the variables of engines.
@@ -242,13 +263,16 @@ fn found(variable: &dyn Fn(&str) -> Option<String>) -> Result<(String, u16), NoP
         let Some(list) = variable(name) else { continue };
         let host = first_host(&list);
         let host = host.ok_or_else(|| NoPlace::Hosts { variable: name, found: list.clone() })?;
-        // Jobs on the same host get different ports, below the ephemeral range.
-        let job = variable("SLURM_JOB_ID").and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
+        // Jobs that share a host have ports of their own, below those that the system gives to others.
+        let found = variable("SLURM_JOB_ID");
+        let job = found.as_deref().and_then(|id| id.trim().parse::<u64>().ok());
+        let job = job.ok_or(NoPlace::Job { variable: "SLURM_JOB_ID", found })?;
         return Ok((host, 10_000 + (job % 20_000) as u16));
     }
     if let Some(index) = variable("JOB_COMPLETION_INDEX") {
-        let pod = variable("HOSTNAME").unwrap_or_default();
-        let job = pod.strip_suffix(&format!("-{index}"));
+        let pod = variable("HOSTNAME");
+        let job = pod.as_deref().and_then(|pod| pod.strip_suffix(&format!("-{index}")));
+        let job = job.filter(|job| !job.is_empty());
         let job = job.ok_or_else(|| NoPlace::Pod { found: pod.clone(), index: index.clone() })?;
         // The headless Service has the same name as the Job.
         return Ok((format!("{job}-0.{job}"), PORT));
@@ -327,7 +351,28 @@ mod tests {
         assert!(slurm("").is_err());
         let pod = |name| place(&[("JOB_COMPLETION_INDEX", "2"), ("HOSTNAME", name)]);
         assert_eq!(pod("load-2"), Ok(("load-0.load".into(), 4747)));
-        assert!(pod("load-7").is_err_and(|told| told.contains("`HOSTNAME` is `load-7`")));
+        let told = pod("load-7").expect_err("another pod");
+        assert!(
+            told.contains(
+                "`HOSTNAME` is `load-7`, expected the name of the pod: that of the Job with `-2`"
+            ),
+            "{told}"
+        );
+        let told = place(&[("JOB_COMPLETION_INDEX", "1")]).expect_err("no name");
+        assert!(
+            told.contains(
+                "`HOSTNAME` is not set, expected the name of the pod: that of the Job with `-1`"
+            ),
+            "{told}"
+        );
+        // No port that all jobs would have.
+        for (id, found) in [(None, "not set"), (Some("x"), "`x`")] {
+            let nodes = ("SLURM_STEP_NODELIST", "n1");
+            let all: Vec<_> =
+                id.map(|id| ("SLURM_JOB_ID", id)).into_iter().chain([nodes]).collect();
+            let told = place(&all).expect_err("no job");
+            assert_eq!(told, format!("`SLURM_JOB_ID` is {found}, expected the number of the job"));
+        }
         assert!(
             place(&[("SLURM_ARRAY_TASK_ID", "1")]).is_err_and(|told| told.contains("array job"))
         );

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, of_run};
-use super::folder::{self, Folder};
+use super::folder::{self, Folder, REPORTS};
 use super::print;
 use super::problem::{Problem, not_written};
+use crate::record::saved;
+use crate::record::summary::Summary;
 use crate::report;
 use crate::run::merge::merge;
 
@@ -20,8 +22,8 @@ Examples:
 A path is the journal of a part (what `run --part 2/4` leaves in its folder, or prints with `--json`), the \
 folder it is in, or a folder of such folders. Other lines in a file of printed journals are left out.
 
-Exit codes: as those of `run`; 4 also when a part is missing or was lost, so that nothing can be said of \
-the whole.")]
+Exit codes: as those of `run`; 2 also when a journal is damaged, or is none of the same load; 4 also when a part \
+is missing or was lost, so that nothing can be said of the whole.")]
 pub(super) struct Args {
     /// Journals of parts, or folders with them
     #[arg(required = true, value_name = "PATH")]
@@ -47,6 +49,9 @@ fn run(args: &Args) -> Result<Exit, Problem> {
         journals.extend(found(path)?);
     }
     let summary = merge(&journals).map_err(|error| Problem::caused(Exit::Usage, &error))?;
+    if let Some(out) = &args.out {
+        refuse_folder_of_part(out)?;
+    }
     let out = Folder::claim(args.out.as_deref(), &summary.suite)?.path;
     folder::create(&out)?;
     let paths = folder::write(&out, &summary).map_err(not_written)?;
@@ -56,6 +61,20 @@ fn run(args: &Args) -> Result<Exit, Problem> {
         paths.iter().try_for_each(|path| print::line(path.display()))?;
     }
     Ok(of_run(&summary))
+}
+
+/// Refuses to put the result in the place of that of a part.
+fn refuse_folder_of_part(out: &Path) -> Result<(), Problem> {
+    let [(report, _), _] = REPORTS;
+    match saved::read(&out.join(report)) {
+        Ok(Summary { part: Some(part), .. }) => Err(Problem::usage(format_args!(
+            "--out: `{}` has the report of part {} of {}, which that of all would replace\n  = help: name another folder",
+            out.display(),
+            part.number,
+            part.of
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The journals at a path.

@@ -17,6 +17,8 @@ use super::values::runs;
 use crate::compare::noise::{Noise, RUNS_MIN};
 use crate::compare::{ALPHA, Saved};
 use crate::engine::Stop;
+use crate::meet::Meeting;
+use crate::plan::Plan;
 use crate::report::files::{self, FilesError};
 
 #[derive(Debug, clap::Args)]
@@ -71,31 +73,11 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
     prepare(&args.out)?;
     refuse_saves(&plan, &args.out)?;
     let meeting = args.parts.meeting("noise", &plan, &stop, args.quiet).await?;
-    let mut results: Vec<Saved> = Vec::new();
-    let mut bad = 0;
-    let mut given_up = None;
-    while results.len() < args.runs && given_up.is_none() {
-        let number = results.len() + 1;
-        let label = format!("run {number} of {}", args.runs);
-        let mut saved = once(&plan, label, &stop, args.quiet, (meeting.as_ref(), 0), None).await?;
-        let name = format!("run-{number:03}");
-        if let Some(reason) = unusable(&saved) {
-            bad += 1;
-            keep(&args.out.join(UNUSED), &format!("{name}-{bad}"), &saved)?;
-            if bad > args.runs {
-                given_up = Some(reason);
-            } else if !args.quiet {
-                print::tell(format_args!("{}: repeated: {reason}", saved.label));
-            }
-            continue;
-        }
-        keep(&args.out, &name, &saved)?;
-        saved.label = args.out.join(name).with_extension("json").display().to_string();
-        results.push(saved);
-    }
+    let made = make(args, &plan, &stop, meeting.as_ref()).await;
     if let Some(meeting) = meeting {
         meeting.close().await;
     }
+    let Made { results, given_up } = made?;
     if results.len() >= RUNS_MIN {
         learn(&results, &args.out)?;
     } else {
@@ -112,6 +94,45 @@ async fn run(args: &Args) -> Result<Exit, Problem> {
         "inconclusive: {made} of {runs} runs can be used, {kept}; the last that cannot: {reason}"
     ));
     Ok(args.inconclusive.exit())
+}
+
+/// Runs that can be used.
+struct Made {
+    results: Vec<Saved>,
+    /// Why too many others cannot.
+    given_up: Option<String>,
+}
+
+/// Makes the runs.
+async fn make(
+    args: &Args,
+    plan: &Plan,
+    stop: &Stop,
+    meeting: Option<&Meeting>,
+) -> Result<Made, Problem> {
+    let mut results: Vec<Saved> = Vec::new();
+    let mut bad = 0;
+    let mut given_up = None;
+    while results.len() < args.runs && given_up.is_none() {
+        let number = results.len() + 1;
+        let label = format!("run {number} of {}", args.runs);
+        let mut saved = once(plan, label, stop, args.quiet, (meeting, 0), None).await?;
+        let name = format!("run-{number:03}");
+        if let Some(reason) = unusable(&saved) {
+            bad += 1;
+            keep(&args.out.join(UNUSED), &format!("{name}-{bad}"), &saved)?;
+            if bad > args.runs {
+                given_up = Some(reason);
+            } else if !args.quiet {
+                print::tell(format_args!("{}: made again: {reason}", saved.label));
+            }
+            continue;
+        }
+        keep(&args.out, &name, &saved)?;
+        saved.label = args.out.join(name).with_extension("json").display().to_string();
+        results.push(saved);
+    }
+    Ok(Made { results, given_up })
 }
 
 /// Moves results to the unusable ones: too few make no baseline, and the folder is then free for

@@ -100,7 +100,7 @@ fn run(args: &Args) -> Result<Exit, Problem> {
     }
     let thresholds = summary.scenarios.iter().flat_map(|scenario| &scenario.thresholds);
     Ok(match threshold::overall(thresholds.map(|threshold| threshold.verdict)) {
-        Verdict::Passed => Exit::Passed,
+        Verdict::Passed | Verdict::Part => Exit::Passed,
         Verdict::Failed => Exit::Failed,
         Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => Exit::Inconclusive,
     })
@@ -193,6 +193,7 @@ fn keep(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Evaluates the given conditions on each scenario, or its own again if none are given.
 fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
+    let of_part = summary.part.is_some();
     for (index, scenario) in summary.scenarios.iter_mut().enumerate() {
         let own = || {
             let texts = scenario.thresholds.iter().enumerate();
@@ -210,6 +211,9 @@ fn judge(summary: &mut Summary, given: &[Condition]) -> Result<(), Problem> {
             given => threshold::judge_what_ended(scenario, given),
         };
         judged.map_err(Problem::usage)?;
+        if of_part && given.is_empty() {
+            threshold::leave_to_the_whole(scenario);
+        }
     }
     threshold::conclude(summary);
     Ok(())

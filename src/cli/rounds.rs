@@ -62,9 +62,10 @@ pub(super) async fn once(
         let text = "interrupted: there is no verdict".into();
         return Err(Problem::new(Exit::Interrupted, text));
     }
-    let reasons = summary.scenarios.iter().flat_map(|scenario| &scenario.validity.reasons);
-    if let Some(lost) = reasons.into_iter().find(|reason| reason.code == Code::PartLost) {
-        // Without the part there is nothing to compare.
+    let mut reasons = summary.scenarios.iter().flat_map(|scenario| &scenario.validity.reasons);
+    let lost = reasons.clone().find(|reason| reason.code == Code::PartLost);
+    if let Some(lost) = lost {
+        // Without it there is nothing to compare.
         return Err(Problem::new(Exit::Unreachable, format!("error: {label}: {}", lost.text)));
     }
     for scenario in &summary.scenarios {
@@ -77,6 +78,10 @@ pub(super) async fn once(
         let text = format!("error: {label}: scenario `{}` did not run: {why}", scenario.name);
         return Err(Problem::new(exit, text));
     }
+    // One that was lost before it could send anything.
+    if let Some(missing) = reasons.find(|reason| reason.code == Code::PartMissing) {
+        return Err(Problem::new(Exit::Unreachable, format!("error: {label}: {}", missing.text)));
+    }
     Ok(Saved { label, summary })
 }
 
@@ -85,7 +90,7 @@ pub(super) fn unusable(saved: &Saved) -> Option<String> {
     saved.summary.scenarios.iter().find_map(|scenario| {
         let name = &scenario.name;
         match scenario.end.reason {
-            EndReason::Aborted | EndReason::Skipped => {
+            EndReason::Aborted | EndReason::Skipped | EndReason::PartLost => {
                 Some(format!("`{name}` did not run to its end"))
             }
             _ if scenario.validity.against_all().next().is_some() => {

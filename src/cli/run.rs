@@ -45,7 +45,7 @@ write the report.
 Exit codes: 0 all thresholds and gates held; 1 one did not; 2 the file or the command line is wrong; 3 a \
 target could not be reached or started; 4 the run is not valid, so that a threshold cannot be \
 judged; 5 a report could not be written; 130 interrupted. When several are true, the first of 130, \
-5, 2, 3, 1, 4 is given.")]
+5, 2, 3, 1, 4 is given. A part of a load judges nothing: 0 when it ran to its end, 4 when it ended because another was lost.")]
 pub(super) struct Args {
     /// The suite: a YAML file
     file: PathBuf,
@@ -159,9 +159,10 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         board: views.board(),
     };
     let outcome = run::run(plan, options).await;
-    let meets = meeting.is_some();
+    let mut part_1_has_it = false;
     if let Some(meeting) = meeting {
         meeting.close().await;
+        part_1_has_it = meeting.part_1_has_it();
     }
     if let Some(shown) = shown {
         // It ends with the run, which drops its end of the channel.
@@ -221,9 +222,9 @@ async fn run(args: Args) -> Result<Exit, Problem> {
         true => Ok(()),
         false if whole_here => paths.iter().try_for_each(|path| print::line(path.display())),
         false => {
-            let next = match meets {
-                true => "part 1 has the result of all",
-                false => "merge it with the others (`flowbench merge`)",
+            let next = match part_1_has_it {
+                true => "part 1 has the result of all".to_owned(),
+                false => format!("merge it with the others: flowbench merge {}", out.display()),
             };
             let (number, of, folder) = (part.number(), part.of(), folder.display());
             print::line(format_args!("part {number} of {of}: {next}\n{folder}"))

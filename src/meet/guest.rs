@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,11 +17,13 @@ use tonic_prost::ProstCodec;
 
 use super::offset::Offset;
 use super::proto::{self, FromPart, ToPart, from_part, to_part};
+use super::pulse::Pulse;
 use super::{
     GREETING_MAX, Gathering, Identity, MESSAGE_MAX, MeetError, PIECE_MAX, PROBE_EVERY, Place,
     SILENCE_MAX, Start, Tls, cut, grace_after,
 };
 use crate::client::{self, CallError, Channel, ClientConfig, TlsOptions};
+use crate::units::Part;
 use crate::wire::{Protocol, Target};
 
 /// Limit of unsent messages to part 1: seconds of pieces. A part that cannot report its
@@ -48,9 +50,21 @@ pub struct Guest {
     events: Arc<AsyncMutex<mpsc::Receiver<FromHost>>>,
     /// A run that begins and that nobody has taken yet; or that there are no more runs.
     next: Mutex<Option<Option<Start>>>,
+    fate: Arc<Mutex<Fate>>,
     /// Part 1 sends nothing more.
     over: CancellationToken,
     _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+/// How the load ends, as far as that is known.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Part 1 said that there are no more runs.
+    done: bool,
+    /// A part was lost, so all end.
+    halted: Option<String>,
+    /// Part 1 was lost, or went on without this part.
+    alone: Option<String>,
 }
 
 /// What part 1 sent, or what happened to it. Times are on our own clock.
@@ -153,6 +167,17 @@ impl Guest {
         start
     }
 
+    /// Why all end, where a part was lost.
+    pub(crate) fn halted(&self) -> Option<String> {
+        let fate = lock(&self.fate);
+        fate.halted.clone().or_else(|| fate.alone.clone())
+    }
+
+    /// Whether part 1 has no result for this part any more.
+    pub(super) fn has_lost_part_1(&self) -> bool {
+        lock(&self.fate).alone.is_some()
+    }
+
     /// Reports that everything was sent, and waits until part 1 has received it.
     pub(super) async fn close(&self) {
         const FAREWELL: Duration = Duration::from_secs(3);
@@ -165,6 +190,10 @@ impl Guest {
         };
         let _ = timeout(FAREWELL, heard).await;
     }
+}
+
+fn lock(fate: &Mutex<Fate>) -> MutexGuard<'_, Fate> {
+    fate.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The client settings to reach part 1.
@@ -198,7 +227,29 @@ async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result
     })?;
     let greeting = greet(place, own, socket);
     let greeted = timeout(GREETING_MAX, greeting).await;
-    greeted.unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))))
+    let greeted = greeted
+        .unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))));
+    match greeted {
+        Err(Attempt::Again(_)) if place.tls.is_none() && wants_tls(config).await => {
+            Err(Attempt::Final(MeetError::WantsTls { address: place.address() }))
+        }
+        greeted => greeted,
+    }
+}
+
+/// Whether what listens there answers with TLS to what is none.
+async fn wants_tls(config: &ClientConfig) -> bool {
+    /// Of an alert, which is what TLS answers then, and its version.
+    const ALERT: [u8; 2] = [0x15, 0x03];
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let asked = async {
+        let mut socket = client::connect(config).await.ok()?;
+        socket.write_all(PREFACE).await.ok()?;
+        let mut start = [0; ALERT.len()];
+        socket.read_exact(&mut start).await.ok()?;
+        Some(start == ALERT)
+    };
+    timeout(AGAIN_AFTER, asked).await.ok().flatten().unwrap_or(false)
 }
 
 /// Introduces this part, and learns part 1's time.
@@ -241,27 +292,38 @@ async fn greet(
     }
     let clock = Arc::new(clock);
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
-    let of = own.part.of();
+    let part = own.part;
     let host = HostLine { out, clock: clock.clone() };
     let line = host.clone();
     let over = CancellationToken::new();
     let is_over = over.clone();
+    let fate: Arc<Mutex<Fate>> = Arc::default();
+    let known = fate.clone();
     let hears = tokio::spawn(async move {
-        let probes = line.probe();
+        let (probes, pulse) = (line.probe(), Pulse::new());
         tokio::pin!(probes);
-        let hear = hear(early, input, &clock, &events_in);
+        let hear = hear(early, input, &clock, (&events_in, &known));
         let gone = tokio::select! {
             gone = hear => gone,
             gone = &mut probes => gone,
+            never = pulse.beat() => match never {},
         };
+        let (reason, grace) = (gone.told(part, pulse.stood_still()), grace_after(gone.silent));
+        {
+            let mut fate = lock(&known);
+            if !fate.done {
+                fate.alone = Some(reason.clone());
+            }
+        }
         is_over.cancel();
-        let _ = events_in.send(gone_of(of, gone)).await;
+        let _ = events_in.send(FromHost::Gone { reason, grace }).await;
     });
     let events = Arc::new(AsyncMutex::new(events));
     Ok(Guest {
         host,
         events,
         next: Mutex::default(),
+        fate,
         over,
         _tasks: [connection, AbortOnDropHandle::new(hears)],
     })
@@ -285,9 +347,20 @@ struct Gone {
     silent: Duration,
 }
 
-fn gone_of(of: u64, Gone { reason, silent }: Gone) -> FromHost {
-    let reason = format!("part 1 of {of} was lost: {reason}");
-    FromHost::Gone { reason, grace: grace_after(silent) }
+impl Gone {
+    /// What is told of it in this part, which stood still itself for so long, if it did.
+    fn told(&self, part: Part, stood_still: Option<Duration>) -> String {
+        let (number, of) = (part.number(), part.of());
+        match stood_still {
+            None => format!("part 1 of {of} was lost: {}", self.reason),
+            Some(time) => {
+                let time = time.as_secs_f64();
+                format!(
+                    "part {number} of {of} stood still for {time:.1} s, and part 1 did not wait for it"
+                )
+            }
+        }
+    }
 }
 
 /// Passes on what part 1 sends until it sends nothing more.
@@ -295,7 +368,7 @@ async fn hear(
     early: Vec<ToPart>,
     mut input: Streaming<ToPart>,
     clock: &Clock,
-    events: &mpsc::Sender<FromHost>,
+    (events, fate): (&mpsc::Sender<FromHost>, &Mutex<Fate>),
 ) -> Gone {
     let lost = |reason: String| Gone { reason, silent: Duration::ZERO };
     let index = |scenario: u64| usize::try_from(scenario).unwrap_or(usize::MAX);
@@ -335,7 +408,10 @@ async fn hear(
                 FromHost::Alone { scenario: index(alone.scenario) }
             }
             Some(to_part::Kind::Rest(_)) => FromHost::Rest,
-            Some(to_part::Kind::Done(_)) => FromHost::Done,
+            Some(to_part::Kind::Done(_)) => {
+                lock(fate).done = true;
+                FromHost::Done
+            }
             Some(to_part::Kind::Begin(begin)) => {
                 FromHost::Begin { scenario: index(begin.scenario), at: clock.instant(begin.at_ns) }
             }
@@ -346,10 +422,11 @@ async fn hear(
                 FromHost::End { scenario: index(end.scenario), reason: cut(&end.reason) }
             }
             Some(to_part::Kind::Stop(stop)) => FromHost::Stop { abort: stop.abort },
-            Some(to_part::Kind::Halt(halt)) => FromHost::Halt {
-                reason: cut(&halt.reason),
-                grace: Duration::from_millis(halt.grace_ms),
-            },
+            Some(to_part::Kind::Halt(halt)) => {
+                let reason = cut(&halt.reason);
+                lock(fate).halted.get_or_insert_with(|| reason.clone());
+                FromHost::Halt { reason, grace: Duration::from_millis(halt.grace_ms) }
+            }
             Some(to_part::Kind::Welcome(_)) | None => {
                 return lost("it said what part 1 never says".into());
             }

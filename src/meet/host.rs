@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::proto::{self, FromPart, ToPart, from_part, to_part};
+use super::pulse::Pulse;
 use super::refusal::Refusal;
 use super::{
     GREETING_MAX, Gathering, Identity, LINE_MAX, Lost, MESSAGE_MAX, MeetError, Member, Place,
@@ -73,6 +74,8 @@ pub(crate) enum FromGuest {
     /// It was lost.
     Gone {
         reason: String,
+        /// We ourselves stood still for so long, so it left.
+        stood_still: Option<Duration>,
         /// How long requests in flight may still take, if all parts end because of it.
         grace: Duration,
     },
@@ -92,6 +95,16 @@ struct Door {
     /// A part came or went.
     changed: watch::Sender<()>,
     events: mpsc::Sender<(u64, FromGuest)>,
+    pulse: Pulse,
+}
+
+/// How a part was lost.
+struct Left {
+    reason: String,
+    /// How long it had been silent.
+    silent: Duration,
+    /// It said something that no part says.
+    strange: bool,
 }
 
 #[derive(Debug, Default)]
@@ -138,10 +151,18 @@ impl Host {
             book: Mutex::default(),
             changed: watch::Sender::new(()),
             events: events_in,
+            pulse: Pulse::new(),
         });
         let (tasks, abort) = (TaskTracker::new(), CancellationToken::new());
         let closed = abort.child_token();
         let ends = Ends { closed: closed.clone(), abort: abort.clone() };
+        let (beating, until) = (door.clone(), closed.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                never = beating.pulse.beat() => match never {},
+                () = until.cancelled() => (),
+            }
+        });
         tasks.spawn(door.clone().open(listener, tls, tasks.clone(), ends, places));
         let (guests, place) = (Guests(door), place.clone());
         Ok(Host {
@@ -489,7 +510,11 @@ impl Door {
         }
         let last = match heard {
             Ok(()) => FromGuest::Done,
-            Err((reason, silent)) => FromGuest::Gone { reason, grace: grace_after(silent) },
+            Err(Left { reason, silent, strange }) => FromGuest::Gone {
+                reason,
+                stood_still: self.pulse.stood_still().filter(|_| !strange),
+                grace: grace_after(silent),
+            },
         };
         let _ = self.events.send((part, last)).await;
         self.changed.send_replace(());
@@ -501,19 +526,21 @@ impl Door {
         part: u64,
         mut input: Streaming<FromPart>,
         out: Outbox,
-    ) -> Result<(), (String, Duration)> {
-        let lost = |reason: &str| Err((reason.to_owned(), Duration::ZERO));
+    ) -> Result<(), Left> {
+        let left = |reason: String, silent| Err(Left { reason, silent, strange: false });
+        let lost = |reason: &str| {
+            Err(Left { reason: reason.to_owned(), silent: Duration::ZERO, strange: true })
+        };
         let mut line = Vec::new();
         loop {
             let message = match timeout(SILENCE_MAX, input.message()).await {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return lost("its connection ended"),
+                Ok(Ok(None)) => return left("its connection ended".into(), Duration::ZERO),
                 Ok(Err(status)) => {
-                    return lost(&format!("its connection broke: {}", cut(status.message())));
+                    let reason = format!("its connection broke: {}", cut(status.message()));
+                    return left(reason, Duration::ZERO);
                 }
-                Err(_) => {
-                    return Err((format!("it said nothing for {SILENCE_MAX:?}"), SILENCE_MAX));
-                }
+                Err(_) => return left(format!("it said nothing for {SILENCE_MAX:?}"), SILENCE_MAX),
             };
             let event = match message.kind {
                 Some(from_part::Kind::Probe(proto::Probe { sent_ns })) => {

@@ -11,6 +11,7 @@ mod guest;
 mod host;
 mod offset;
 mod proto;
+mod pulse;
 mod refusal;
 
 use std::fmt;
@@ -197,6 +198,14 @@ impl Meeting {
             Meeting::Guest(guest) => guest.close().await,
         }
     }
+
+    /// Whether part 1 has the result of all: not where it was lost, or went on without this part.
+    pub fn part_1_has_it(&self) -> bool {
+        match self {
+            Meeting::Host(_) => true,
+            Meeting::Guest(guest) => !guest.has_lost_part_1(),
+        }
+    }
 }
 
 /// A run of all parts.
@@ -251,15 +260,29 @@ pub enum MeetError {
         /// The result of the last attempt.
         reason: String,
     },
-    /// The server there shows another certificate, or speaks no TLS.
-    #[error(transparent)]
+    /// What listens there shows another certificate, or speaks no TLS.
+    #[error(
+        "{0}\n  = help: for the meeting point, `ca` is `--meet-ca`; part 1 speaks TLS with `--meet-cert` and `--meet-key`"
+    )]
     NotTrusted(CallError),
-    /// Part 1 does not accept this part.
+    /// What listens there speaks TLS, and this part does not.
+    #[error(
+        "part 1 at {address} speaks TLS, and this part does not\n  = help: give all parts the same options, or this one \
+         `--meet-ca` with a certificate that it trusts"
+    )]
+    WantsTls {
+        /// Where it listens.
+        address: String,
+    },
+    /// Part 1 does not take this one.
     #[error("part 1 refused this part: {0}")]
     Refused(String),
     /// The load did not begin, whether or not all parts were there.
     #[error("the load did not begin: {0}")]
     Ended(String),
+    /// It began, and then a part was lost.
+    #[error("{0}")]
+    Lost(String),
 }
 
 impl Token {

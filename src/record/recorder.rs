@@ -43,6 +43,13 @@ pub struct Delta {
 }
 
 impl Delta {
+    /// Has everything in it happen so many seconds later, as counted from the start of what is measured.
+    pub(crate) fn lay_later(&mut self, seconds: u64) {
+        self.seconds.iter_mut().for_each(|(second, _)| *second += seconds);
+        let placed = self.noted.1.iter_mut().flat_map(|noted| &mut noted.placed);
+        placed.for_each(|(_, sampled)| sampled.done += Duration::from_secs(seconds));
+    }
+
     /// Adds everything but the seconds of another delta; `worker` and `told` are replaced by its values.
     pub(crate) fn add_rest(&mut self, other: &Delta) {
         (self.worker, self.told) = (other.worker, other.told);

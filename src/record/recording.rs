@@ -169,16 +169,15 @@ impl Recording {
         self.add(Delta { seconds: vec![(last, lost)], ..Delta::default() });
     }
 
-    /// If there is no full sample, uses the one that was reported as it came, up to `until` after the start: for a
-    /// run that was killed, and for several parts.
-    pub(crate) fn settle_sample(&mut self, until: Duration) {
+    /// Takes the sample that was told as it came, where there is no other: of a run that was killed, and of several
+    /// parts. `limit`: up to which time after the start what a part sent counts, where not all of it does.
+    pub(crate) fn settle_sample(&mut self, limit: impl Fn(u64) -> Option<Duration>) {
         let noted = std::mem::take(&mut self.noted);
         if self.sample.1 == 0 {
-            self.sample = noted.whole(until);
-            if until < Duration::MAX && self.totals.steps.is_empty() {
-                // The number that ended until then is counted; the sample only gives an estimate.
-                self.sample.1 = self.sample.1.min(self.totals.count_all());
-            }
+            let (sample, of, is_cut) = noted.whole(limit);
+            // How many ended until then is counted. From the sample it is only known roughly.
+            let counted = is_cut && self.totals.steps.is_empty();
+            self.sample = (sample, if counted { self.totals.count_all() } else { of });
         }
     }
 

@@ -315,12 +315,15 @@ impl Samples {
         self.0.extend(other.0);
     }
 
-    /// A single sample of what ended before an instant, and how many requests it was taken from: each request is in
-    /// it with equal probability, no matter who sent it.
-    pub(super) fn whole(self, until: Duration) -> (Vec<Sampled>, u64) {
+    /// One sample of what ended in time, how many requests it is of, and whether some did not: each request is in it
+    /// with the same chance, whoever sent it. `limit`: up to when what a part sent is in time, if not all of it is.
+    pub(super) fn whole(
+        self,
+        limit: impl Fn(u64) -> Option<Duration>,
+    ) -> (Vec<Sampled>, u64, bool) {
         let share = |(kept, of): &(Vec<Sampled>, u64)| kept.len() as f64 / (*of).max(1) as f64;
         let least = self.0.values().map(share).fold(1.0, f64::min);
-        let (mut all, mut total) = (Vec::new(), 0.0);
+        let (mut all, mut total, mut is_cut) = (Vec::new(), 0.0, false);
         for ((part, worker), (mut kept, of)) in self.0 {
             let keep = (least * of as f64).round() as usize;
             let mut rng = Key::new(part).part("thin").index(worker as u64).rng();
@@ -328,12 +331,15 @@ impl Samples {
                 kept.swap_remove(rng.random_range(0..kept.len()));
             }
             let count = kept.len().max(1);
-            kept.retain(|sampled| sampled.done < until);
+            if let Some(limit) = limit(part) {
+                kept.retain(|sampled| sampled.done < limit);
+                is_cut = true;
+            }
             total += of as f64 * kept.len() as f64 / count as f64;
             kept.iter_mut().for_each(|sampled| sampled.part = part);
             all.extend(kept);
         }
-        (all, total.round() as u64)
+        (all, total.round() as u64, is_cut)
     }
 }
 
@@ -376,12 +382,14 @@ mod tests {
     fn what_is_told_as_it_comes_is_a_sample_of_all_at_any_time() {
         let mut samples = Samples::default();
         told(1000, 50_000, 7, &mut samples, 0);
-        let (all, of) = samples.clone().whole(Duration::MAX);
+        let (all, of, is_cut) = samples.clone().whole(|_| None);
+        assert!(!is_cut);
         assert_eq!((all.len(), of), (1000, 50_000));
         let mean = all.iter().map(|one| one.done.as_secs_f64()).sum::<f64>() / 1000.0;
         // For uniform draws, five standard errors of the mean.
         assert!((mean - 25.0).abs() < 5.0 * 50.0 / 12f64.sqrt() / 1000f64.sqrt(), "{mean}");
-        let (early, of) = samples.whole(Duration::from_secs(25));
+        let (early, of, is_cut) = samples.whole(|_| Some(Duration::from_secs(25)));
+        assert!(is_cut);
         assert!(early.iter().all(|one| one.done < Duration::from_secs(25)));
         assert!((20_000..30_000).contains(&of), "{of}");
     }
@@ -393,9 +401,15 @@ mod tests {
         let mut other = Samples::default();
         told(1000, 10_000, 3, &mut other, 2);
         samples.merge(other);
-        let (all, of) = samples.whole(Duration::MAX);
+        let (all, of, _) = samples.clone().whole(|_| None);
         let of_part = |part| all.iter().filter(|one| one.part == part).count();
         assert_eq!((of_part(1), of_part(2), of), (1000, 333, 40_000));
+        // One that was lost counts until then, and the other one to its end.
+        let (all, of, is_cut) =
+            samples.whole(|part| (part == 1).then_some(Duration::from_secs(15)));
+        let of_part = |part| all.iter().filter(|one| one.part == part).count();
+        assert!((400..600).contains(&of_part(1)) && of_part(2) == 333 && is_cut, "{}", of_part(1));
+        assert!((22_000..28_000).contains(&of), "{of}");
     }
 
     #[test]

@@ -598,7 +598,7 @@ mod tests {
             (
                 "/scenarios/0/verdict",
                 json!("sung"),
-                "`scenarios[0].verdict`: unknown variant `sung`, expected one of `held`, `passed`, `failed`, `inconclusive`, `not_judged`, `not_reached`, `interrupted`",
+                "`scenarios[0].verdict`: unknown variant `sung`, expected one of `held`, `passed`, `failed`, `inconclusive`, `not_judged`, `not_reached`, `interrupted`, `part`",
             ),
             (
                 "/scenarios/0/verdict",

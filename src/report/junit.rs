@@ -88,7 +88,8 @@ fn cases(scenario: &ScenarioSummary) -> Vec<Case> {
     for threshold in &scenario.thresholds {
         let it_is = format!("{} – actual: {}", threshold.that, actual(threshold));
         let outcome = match threshold.verdict {
-            Verdict::Passed => CaseOutcome::Passed,
+            // A part has no thresholds of its own.
+            Verdict::Passed | Verdict::Part => CaseOutcome::Passed,
             Verdict::Failed => CaseOutcome::Failed { message: it_is, text: errors(scenario) },
             Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => {
                 let reason = threshold.reason.clone().unwrap_or_default();

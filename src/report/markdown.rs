@@ -6,8 +6,8 @@ use std::io;
 use super::best::{groups, rows};
 use super::escape::{markdown as text, markdown_code as code, markdown_cut};
 use super::words::{
-    actual, answer, apart, caveat, choices, count, end, latency, outcome, percent, rate, time,
-    verdict, without_pauses,
+    actual, answer_after, apart, choices, count, end, latency, outcome, percent, rate, verdict,
+    without_pauses,
 };
 use crate::record::summary::{ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
@@ -24,8 +24,7 @@ pub(super) fn write(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()
 fn write_whole(summary: &Summary, out: &mut dyn io::Write) -> io::Result<()> {
     let sign = sign(summary.verdict);
     writeln!(out, "## {sign} {}: {}\n", text(&summary.suite), verdict(summary.verdict))?;
-    let (answer, after) = (answer(summary), time(summary.duration_s));
-    writeln!(out, "{answer} after {after}.{}\n", caveat(summary))?;
+    writeln!(out, "{}\n", answer_after(summary))?;
     writeln!(
         out,
         "| scenario | verdict | requests | throughput | p50 | p95 | p99 | max | failed |"
@@ -82,7 +81,7 @@ fn remarks(scenario: &ScenarioSummary, out: &mut dyn io::Write) -> io::Result<()
     for threshold in &scenario.thresholds {
         let that = code(&threshold.that);
         match threshold.verdict {
-            Verdict::Passed => (),
+            Verdict::Passed | Verdict::Part => (),
             Verdict::Failed => {
                 lines.push(format!("{that} failed: actual {}", text(&actual(threshold))));
             }
@@ -126,5 +125,6 @@ fn sign(verdict: Verdict) -> &'static str {
         Verdict::Passed => "✅",
         Verdict::Failed => "❌",
         Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => "⚠️",
+        Verdict::Part => "➗",
     }
 }

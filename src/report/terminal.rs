@@ -4,8 +4,8 @@ use std::io;
 
 use super::best::{groups, rows};
 use super::words::{
-    actual, answer, apart, caveat, choices, count, end, fit, impossible, latency, outcome, percent,
-    rate, time, unanswered, verdict, width, without_pauses, wrap,
+    actual, answer_after, apart, choices, count, end, fit, impossible, latency, outcome, percent,
+    rate, unanswered, verdict, width, without_pauses, wrap,
 };
 use crate::record::summary::{PartState, ScenarioSummary, Summary, Verdict};
 use crate::server::ServerSummary;
@@ -72,8 +72,7 @@ pub(super) fn write_verdict(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let word = verdict(summary.verdict);
-    let (answer, after) = (answer(summary), time(summary.duration_s));
-    let text = format!("{word}: {answer} after {after}.{}", caveat(summary));
+    let text = format!("{word}: {}", answer_after(summary));
     for (index, line) in wrap(&text, COLUMNS).iter().enumerate() {
         match line.strip_prefix(word).filter(|_| index == 0) {
             Some(rest) => writeln!(out, "{}{rest}", painted(word, summary.verdict, color))?,
@@ -120,14 +119,14 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     let how = end(scenario);
     let skipped = scenario.requests.arrivals == 0 && how.is_some();
     lines.extend(how.map(|how| ("", how)));
-    if scenario.always && scenario.verdict != Verdict::Passed {
-        let what = "runs regardless of failures (`always`), and counts only if all else passed";
+    if scenario.always && !matches!(scenario.verdict, Verdict::Passed | Verdict::Part) {
+        let what = "runs whatever happened (`always`), and counts only if all else passed";
         lines.push(("tear-down", what.into()));
     }
     // The thresholds of a scenario that never ran are not worth showing.
     for threshold in scenario.thresholds.iter().filter(|_| !skipped) {
         match threshold.verdict {
-            Verdict::Passed => (),
+            Verdict::Passed | Verdict::Part => (),
             Verdict::Failed => {
                 lines.push((
                     "failed",
@@ -224,6 +223,7 @@ fn painted(word: &str, verdict: Verdict, color: bool) -> String {
         Verdict::Passed => 32,
         Verdict::Failed => 31,
         Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => 33,
+        Verdict::Part => 36,
     };
     if color { format!("\x1b[1;{code}m{word}\x1b[0m") } else { word.into() }
 }

@@ -126,6 +126,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Inconclusive => "inconclusive",
         Verdict::NotReached => "not reached",
         Verdict::Interrupted => "interrupted",
+        Verdict::Part => "part",
     }
 }
 
@@ -158,7 +159,7 @@ pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
     let words = match scenario.end.reason {
         EndReason::Time | EndReason::Requests => return None,
         EndReason::Documents => return None,
-        EndReason::Aborted => "ended early",
+        EndReason::Aborted | EndReason::PartLost => "ended early",
         EndReason::Interrupted => "interrupted",
         EndReason::Unreachable => "target not reached",
         EndReason::Broken => "cut short",
@@ -208,6 +209,7 @@ pub(super) fn answer(summary: &Summary) -> String {
             let cut = scenarios.iter().filter(|s| s.end.unfinished().is_some()).count();
             format!("{cut} of {} did not run to the end", scenarios_(all))
         }
+        Verdict::Part => "Not judged, because thresholds are about the whole load".to_owned(),
     };
     for (verdict, words) in [(Verdict::Failed, "failed"), (Verdict::Inconclusive, "inconclusive")] {
         let more = having(verdict);
@@ -225,6 +227,15 @@ pub(super) fn caveat(summary: &Summary) -> String {
             format!(" The figures of {} are not valid.", scenarios_(invalid))
         }
         _ => String::new(),
+    }
+}
+
+/// The answer with how long it took, and what is wrong with a run that passed.
+pub(super) fn answer_after(summary: &Summary) -> String {
+    let (answer, time) = (answer(summary), time(summary.duration_s));
+    match summary.verdict {
+        Verdict::Part => format!("{answer}; it ended after {time}."),
+        _ => format!("{answer} after {time}.{}", caveat(summary)),
     }
 }
 

@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::clocks::Clock;
+use super::counted::{Counted, PartEnd, Sends};
 use super::examined::Examined;
 use super::seconds;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
-use super::until::Until;
+use super::until::{Gap, Until};
 use crate::record::reason::Reason;
 use crate::record::saved::{ReadError, ReadProblem};
 use crate::record::summary::{ScenarioSummary, Summary, TargetSummary};
@@ -30,6 +31,9 @@ use crate::record::{Delta, Histogram, Noted, Recording};
 use crate::server::Reading;
 use crate::threshold;
 use crate::units::Secrets;
+
+/// How the first line begins.
+const HEAD: &[u8] = br#"{"journal":"#;
 
 /// The format this version writes.
 pub(crate) const FORMAT: &str = "flowbench.journal/2";
@@ -82,6 +86,9 @@ pub(super) enum Entry {
         /// How long the load is to last, if it is limited by time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<Duration>,
+        /// How long after the time that was set it began, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        late: Option<Duration>,
     },
     /// What was measured since the previous report.
     Measured(Box<Told>),
@@ -92,9 +99,20 @@ pub(super) enum Entry {
         /// Why the figures of this part of a load are not valid.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         reasons: Vec<Reason>,
+        /// In how many lines it was told; older journals do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lines: Option<u64>,
     },
-    /// A scenario is over, with its result.
-    Ended { scenario: usize, summary: Box<ScenarioSummary> },
+    /// A scenario is over, and this came of it.
+    Ended {
+        scenario: usize,
+        summary: Box<ScenarioSummary>,
+        /// Whether somebody had interrupted the run by then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupted: bool,
+    },
+    /// Part 1 of several that are connected: this counts of all of them, and not all that was measured.
+    Counted { scenario: usize, counted: Counted },
 }
 
 /// What workers measured since the previous report, and what examining responses found until then.
@@ -103,6 +121,9 @@ pub(super) struct Told {
     scenario: usize,
     /// From the start of the run.
     at_s: f64,
+    /// The how-manieth line of the scenario it is, from 1; older journals do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
     /// Which worker measured it, unless it covers all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     worker: Option<usize>,
@@ -195,9 +216,7 @@ fn line(line: &impl Serialize, secrets: &Secrets) -> Vec<u8> {
 
 /// What a line adds to a recording.
 pub(super) struct Heard {
-    /// The worker it is from, unless it covers all workers.
-    pub(super) worker: Option<usize>,
-    /// Its `told` is the time up to which they have reported everything.
+    /// `told`: up to when they have told everything.
     pub(super) delta: Delta,
     /// Results of examining responses so far, if they have changed.
     pub(super) examined: Option<Examined>,
@@ -207,7 +226,7 @@ impl Told {
     /// From what one worker or all workers measured in a scenario whose load began at `began` and whose measurement
     /// began at `measured_from`.
     pub(super) fn new(
-        (scenario, at_s): (usize, f64),
+        (scenario, at_s, number): (usize, f64, u64),
         worker: Option<usize>,
         delta: Delta,
         (began, measured_from): (Instant, Instant),
@@ -218,6 +237,7 @@ impl Told {
         Told {
             scenario,
             at_s,
+            number: Some(number),
             worker,
             until: Some(delta.told).filter(|told| told.as_secs() < u64::MAX),
             seconds: delta.seconds,
@@ -241,6 +261,7 @@ impl Told {
         start: Instant,
         measured_from_s: f64,
         seconds: u64,
+        until: &mut Until,
     ) -> Result<Heard, EntryError> {
         /// Two years: no journal is longer.
         const SECONDS_MAX: u64 = 63_072_000;
@@ -250,11 +271,13 @@ impl Told {
         if let Some((second, _)) = self.seconds.iter().find(|(second, _)| *second > end) {
             return Err(EntryError::TooFarOff(*second));
         }
+        until.line(self.number)?;
         // A worker that is done reports no more, but had reported everything until now.
         let told = self.until.unwrap_or_else(|| {
             let until = self.at_s - measured_from_s;
             Duration::try_from_secs_f64(until.max(0.0)).unwrap_or_default()
         });
+        until.hear(self.worker, told);
         let delta = Delta {
             worker: self.worker.unwrap_or_default(),
             told,
@@ -267,15 +290,15 @@ impl Told {
             sample: Default::default(),
             noted: (0, self.samples),
         };
-        Ok(Heard { worker: self.worker, delta, examined: self.examined })
+        Ok(Heard { delta, examined: self.examined })
     }
 }
 
 /// Whether a file is a journal, judged by its first bytes.
 pub(crate) fn is_journal(path: &Path) -> bool {
-    let mut start = [0; 11];
+    let mut start = [0; HEAD.len()];
     let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut start));
-    read.is_ok() && &start == br#"{"journal":"#
+    read.is_ok() && start == HEAD
 }
 
 /// The result of the run in a journal, marked as interrupted where the journal ends.
@@ -338,7 +361,10 @@ impl Reader {
             if !more {
                 return Ok(None);
             }
-            let told = serde_json::from_slice(&lines.line).map_err(EntryError::from);
+            let told = match lines.line.starts_with(HEAD) {
+                true => Err(EntryError::Another),
+                false => serde_json::from_slice(&lines.line).map_err(EntryError::from),
+            };
             told.and_then(|entry| self.replay.take(entry)).map(Some).map_err(|error| {
                 let (field, why) = (format!("line {}", lines.number), error.to_string());
                 ReadProblem::Field { field, why }
@@ -437,6 +463,18 @@ pub(super) enum EntryError {
     NoScenario { index: usize, count: usize },
     #[error("second {0} is too far off")]
     TooFarOff(u64),
+    #[error(transparent)]
+    Gap(#[from] Gap),
+    #[error("it tells of a load whose beginning is missing")]
+    NotBegun,
+    #[error("it tells what came of a load whose end is missing")]
+    NotFinished,
+    #[error(
+        "what came of it is {said} {what}, and the lines before add up to {found}: some are missing or damaged"
+    )]
+    Account { what: &'static str, said: u64, found: u64 },
+    #[error("another journal begins here; each part has to have a file of its own")]
+    Another,
 }
 
 /// A run replayed from its journal, except for what is added up.
@@ -448,6 +486,8 @@ pub(super) struct Replay {
     at_s: f64,
     /// When its first load began.
     began_s: Option<f64>,
+    /// Whether somebody interrupted it.
+    pub(super) interrupted: bool,
 }
 
 pub(super) struct Replayed {
@@ -464,12 +504,18 @@ pub(super) struct Replayed {
     pub(super) until: Until,
     /// How many seconds it has reported.
     seconds: u64,
-    pub(super) sent: u64,
-    pub(super) lag: Histogram,
+    /// Arrivals and requests in all of them.
+    account: (u64, u64),
+    /// What was sent in those that count.
+    pub(super) sends: Sends,
     pub(super) examined: Examined,
     /// Metrics the Flow reported about itself.
     server: crate::server::Replay,
     pub(super) clock: Clock,
+    /// How long after the time that was set it began, if one was.
+    pub(super) late: Option<Duration>,
+    /// What part 1 of several that are connected says that counts.
+    pub(super) counted: Option<Counted>,
     /// Measurements from this second on are dropped.
     pub(super) limit: Option<u64>,
     /// How many seconds after the first part it began.
@@ -491,11 +537,13 @@ impl Replay {
             measured_from_s: 0.0,
             until: Until::default(),
             seconds: 0,
-            sent: 0,
-            lag: Histogram::new(),
+            account: (0, 0),
+            sends: Sends::default(),
             examined: Examined::default(),
             server: Default::default(),
             clock: Clock::default(),
+            late: None,
+            counted: None,
             limit: None,
             later: 0,
         };
@@ -505,6 +553,7 @@ impl Replay {
             start,
             at_s: 0.0,
             began_s: None,
+            interrupted: false,
         }
     }
 
@@ -528,7 +577,8 @@ impl Replay {
             return Err(EntryError::NoScenario { index, count });
         };
         match entry {
-            Entry::Began { target, started_at_s, at, workers, length, .. } => {
+            Entry::Began { target, started_at_s, at, workers, length, late, .. } => {
+                replayed.late = late;
                 replayed.clock = Clock::begun(at, replayed.outline.warmup);
                 summary.target = target;
                 summary.started_at_s = started_at_s;
@@ -543,10 +593,17 @@ impl Replay {
                 self.at_s = self.at_s.max(told.at_s);
                 return replayed.take(*told, self.start).map(|delta| Some((index, delta)));
             }
-            Entry::Finished { ending, reasons, .. } => {
+            Entry::Finished { ending, reasons, lines, .. } => {
+                if !replayed.began {
+                    return Err(EntryError::NotBegun);
+                }
+                replayed.until.end(lines)?;
                 (replayed.ending, replayed.reasons) = (Some(*ending), reasons);
             }
-            Entry::Ended { summary: ended, .. } => {
+            Entry::Counted { counted, .. } => replayed.counted = Some(counted),
+            Entry::Ended { summary: ended, interrupted, .. } => {
+                replayed.agrees_with(&ended)?;
+                self.interrupted |= interrupted;
                 self.at_s = self.at_s.max(ended.started_at_s + ended.duration_s);
                 *summary = *ended;
                 replayed.ended = true;
@@ -559,8 +616,12 @@ impl Replay {
     fn finish(mut self, recordings: Vec<Recording>, cut: Option<usize>) -> Summary {
         let replayed = self.scenarios.into_iter().zip(recordings);
         let scenarios = self.summary.scenarios.iter_mut().zip(replayed);
-        for (summary, (replayed, recording)) in scenarios.filter(|(_, (one, _))| !one.ended) {
+        let of_part = self.summary.part.is_some();
+        for (summary, (mut replayed, recording)) in scenarios.filter(|(_, (one, _))| !one.ended) {
             self.summary.interrupted = true;
+            if of_part {
+                replayed.outline.of_part();
+            }
             if replayed.began {
                 *summary = replayed.finish(recording, summary.clone());
                 if let Some(line) = cut {
@@ -582,21 +643,26 @@ impl Replay {
 
 impl Replayed {
     fn take(&mut self, mut told: Told, start: Instant) -> Result<Delta, EntryError> {
+        if !self.began {
+            return Err(EntryError::NotBegun);
+        }
         for reading in std::mem::take(&mut told.server) {
             if self.limit.is_none_or(|limit| reading.at_s < limit as f64) {
                 self.server.add(reading);
             }
         }
-        let Heard { worker, mut delta, examined } =
-            told.heard(start, self.measured_from_s, self.seconds)?;
-        self.until.hear(worker, delta.told);
+        let Heard { mut delta, examined } =
+            told.heard(start, self.measured_from_s, self.seconds, &mut self.until)?;
         self.clock.learn(&mut delta);
-        delta.seconds.iter_mut().for_each(|(second, _)| *second += self.later);
+        for (_, tally) in &delta.seconds {
+            self.account.0 += tally.offered;
+            self.account.1 += tally.sent;
+        }
+        delta.lay_later(self.later);
         delta.seconds.retain(|(second, _)| self.limit.is_none_or(|limit| *second < limit));
         for (second, tally) in &delta.seconds {
             self.seconds = self.seconds.max(second + 1);
-            self.sent += tally.sent;
-            self.lag.merge(&tally.lag);
+            self.sends.add(tally);
         }
         if let Some(examined) = examined {
             self.examined = examined;
@@ -604,15 +670,39 @@ impl Replayed {
         Ok(delta)
     }
 
-    /// Whether its load was cut off.
-    pub(super) fn is_lost(&self) -> bool {
-        self.began && self.ending.is_none()
+    /// Whether what is said to have come of it is what its lines add up to.
+    fn agrees_with(&self, summary: &ScenarioSummary) -> Result<(), EntryError> {
+        let (arrivals, sent) = self.account;
+        if self.began && self.ending.is_none() {
+            return Err(EntryError::NotFinished);
+        }
+        let requests = &summary.requests;
+        for (what, said, found) in
+            [("arrivals", requests.arrivals, arrivals), ("requests", requests.sent, sent)]
+        {
+            if said != found {
+                return Err(EntryError::Account { what, said, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// How its load ended, if it began.
+    pub(super) fn end(&self) -> PartEnd {
+        match &self.ending {
+            None if self.began => PartEnd::Lost(self.until.all().as_secs()),
+            Some(ending) if ending.is_cut_short() => {
+                PartEnd::CutShort(ending.window.length.as_secs())
+            }
+            _ => PartEnd::Whole,
+        }
     }
 
     fn finish(self, mut recording: Recording, empty: ScenarioSummary) -> ScenarioSummary {
         recording.give_up();
-        // It was reported before its second was over.
-        recording.settle_sample(self.until.all());
+        // It was told ahead of the second that was not over.
+        let until = self.until.all();
+        recording.settle_sample(|_| Some(until));
         let ending = self.lost();
         let measured = Measured { examined: self.examined, recording, ending };
         summarize(empty, &self.outline, measured)
@@ -633,6 +723,7 @@ impl Entry {
         match self {
             Entry::Began { scenario, .. }
             | Entry::Finished { scenario, .. }
+            | Entry::Counted { scenario, .. }
             | Entry::Ended { scenario, .. } => *scenario,
             Entry::Measured(told) => told.scenario,
         }
@@ -646,11 +737,11 @@ impl Entry {
     pub(super) fn began(
         scenario: usize,
         target: &TargetSummary,
-        (began, at): (Duration, Option<Timestamp>),
+        (began, at, late): (Duration, Option<Timestamp>, Option<Duration>),
         workers: usize,
         length: Option<Duration>,
     ) -> Entry {
         let (target, started_at_s) = (target.clone(), seconds(began));
-        Entry::Began { scenario, target, started_at_s, at, workers, length }
+        Entry::Began { scenario, target, started_at_s, at, workers, length, late }
     }
 }

@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rayon::prelude::*;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::clocks;
+use super::counted::Counted;
 use super::journal::{Reader, Replayed, Strangers};
-use super::parts::{Account, Kept, LoadAccount, conclude};
+use super::parts::{Account, LoadAccount, conclude};
 use crate::plan::without_folders;
-use crate::record::saved::ReadError;
-use crate::record::summary::{RunPart, ScenarioSummary, Summary};
+use crate::record::saved::{self, ReadError};
+use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary};
 use crate::record::tally::Tally;
 use crate::record::{Delta, Recording};
 use crate::threshold;
@@ -50,15 +52,61 @@ pub enum MergeError {
         /// Its value in `other`.
         expected: String,
     },
-    /// The same part is given twice.
-    #[error("part {part} is there twice: {} and {}", path.display(), other.display())]
+    /// Two parts carried out different suites.
+    #[error(
+        "{}: `{place}` of its suite is {found}, but that of {} is {expected}\n  = help: compare the files by `flowbench check \
+         --resolved`", path.display(), other.display()
+    )]
+    OtherSuite {
+        /// The journal of one.
+        path: PathBuf,
+        /// The journal of the other.
+        other: PathBuf,
+        /// Where they differ first.
+        place: String,
+        /// What one has.
+        found: String,
+        /// What the other has.
+        expected: String,
+    },
+    /// The same part twice.
+    #[error(
+        "part {part} is there twice: {} of a run at {}, and {} of one at {}\n  = help: name the journals of one run, or give \
+         each run a folder of its own", path.display(), at.strftime("%H:%M:%S"), other.display(),
+        other_at.strftime("%H:%M:%S")
+    )]
     Twice {
         /// The part's number, from 1.
         part: u64,
         /// One of its journals.
         path: PathBuf,
+        /// When its run began.
+        at: Timestamp,
         /// Its other journal.
         other: PathBuf,
+        /// When that one's run began.
+        other_at: Timestamp,
+    },
+    /// A part that cannot be.
+    #[error("{}: it is part {part} of {of}, expected one from 1 to {of}", path.display())]
+    NoSuchPart {
+        /// Its journal.
+        path: PathBuf,
+        /// Which it says it is.
+        part: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// A result, and no journal.
+    #[error(
+        "{}: it is {what}, and not the journal of a part\n  = help: `flowbench report` renders results; part 1 of connected \
+         parts has its own journal in its folder", path.display()
+    )]
+    Result {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// No part was given.
     #[error("there is no part")]
@@ -86,11 +134,14 @@ pub fn merge(paths: &[PathBuf]) -> Result<Summary, MergeError> {
     check(&parts)?;
     let (mut parts, mut recordings) = read(parts)?;
     let scenarios = parts.first().ok_or(MergeError::None)?.journal.replay.scenarios.len();
-    // The whole seconds that all lost parts have reported.
-    let until: Vec<Option<u64>> = (0..scenarios)
+    let counted: Vec<Counted> = (0..scenarios)
         .map(|index| {
-            let of_part = parts.iter().map(|part| &part.journal.replay.scenarios[index]);
-            of_part.filter(|part| part.is_lost()).map(|part| part.until.all().as_secs()).min()
+            let of_part =
+                |part: &Part| (part.run.number, part.journal.replay.scenarios[index].end());
+            let mut decided =
+                parts.iter().map(|part| &part.journal.replay.scenarios[index].counted);
+            let decided = decided.find_map(Option::as_ref);
+            Counted::of(decided, parts.iter().map(of_part))
         })
         .collect();
     let later: Vec<BTreeMap<u64, u64>> = (0..scenarios)
@@ -99,18 +150,20 @@ pub fn merge(paths: &[PathBuf]) -> Result<Summary, MergeError> {
             clocks::seconds_later(parts.iter().map(clock))
         })
         .collect();
-    if until.iter().any(Option::is_some) || later.iter().any(|later| !later.is_empty()) {
+    if counted.iter().any(|counted| !counted.is_all())
+        || later.iter().any(|later| !later.is_empty())
+    {
         let mut again = open(paths, start)?;
         for part in &mut again {
             for (index, scenario) in part.journal.replay.scenarios.iter_mut().enumerate() {
-                scenario.limit = until[index];
+                scenario.limit = counted[index].limit(part.run.number);
                 scenario.later = later[index].get(&part.run.number).copied().unwrap_or(0);
             }
         }
         (parts, recordings) = read(again)?;
     }
     parts.sort_by_key(|part| part.run.number);
-    Ok(join(parts, recordings, &until))
+    Ok(join(parts, recordings, &counted))
 }
 
 /// Reads the first lines.
@@ -119,7 +172,17 @@ fn open(paths: &[PathBuf], start: Instant) -> Result<Vec<Part>, MergeError> {
 }
 
 fn open_one(path: &Path, start: Instant) -> Result<Part, MergeError> {
-    let mut journal = Reader::open(path, Strangers::Skipped, start)?;
+    let opened = Reader::open(path, Strangers::Skipped, start);
+    let mut journal = opened.map_err(|error| match saved::read(path) {
+        Ok(result) => {
+            let what = match result.parts.is_empty() {
+                true => "a result",
+                false => "the result of all parts",
+            };
+            MergeError::Result { path: path.to_owned(), what }
+        }
+        Err(_) => error.into(),
+    })?;
     let run = journal.replay.summary.part.take();
     let run = run.ok_or_else(|| MergeError::Whole { path: path.to_owned() })?;
     Ok(Part { path: path.to_owned(), run, journal })
@@ -179,7 +242,7 @@ fn read_side_by_side(mut parts: Vec<Part>) -> Result<(Vec<Part>, Vec<Recording>)
 /// Rejects journals that are not parts of one load.
 fn check(parts: &[Part]) -> Result<(), MergeError> {
     let Some((first, rest)) = parts.split_first() else { return Err(MergeError::None) };
-    for (index, part) in rest.iter().enumerate() {
+    for part in rest {
         let (one, other) = (&part.journal.replay.summary, &first.journal.replay.summary);
         let at = |at: Option<Timestamp>| at.map_or("not set".into(), |at| at.to_string());
         let pairs = [
@@ -190,57 +253,120 @@ fn check(parts: &[Part]) -> Result<(), MergeError> {
             ("the time to begin", at(part.run.at), at(first.run.at)),
         ];
         let differing = pairs.into_iter().find(|(_, one, other)| one != other);
-        let differing = differing.or_else(|| {
-            let words = |part: &str| format!("that of {part}");
-            let bare = |summary: &Summary| {
-                let mut resolved = summary.resolved.clone();
-                resolved.iter_mut().for_each(without_folders);
-                resolved
-            };
-            let same = bare(one) == bare(other)
-                && part.journal.replay.scenarios.len() == first.journal.replay.scenarios.len();
-            (!same).then(|| {
-                ("what it does (`check --resolved`)", words("another file"), words("this one"))
-            })
-        });
+        let (path, other_path) = (part.path.clone(), first.path.clone());
         if let Some((what, found, expected)) = differing {
-            let (path, other) = (part.path.clone(), first.path.clone());
-            return Err(MergeError::Different { path, other, what, found, expected });
+            return Err(MergeError::Different { path, other: other_path, what, found, expected });
         }
-        let same = parts[..=index].iter().find(|other| other.run.number == part.run.number);
-        if let Some(other) = same {
-            let (path, other) = (other.path.clone(), part.path.clone());
-            return Err(MergeError::Twice { part: part.run.number, path, other });
+        let bare = |summary: &Summary| {
+            let mut resolved = summary.resolved.clone().unwrap_or_default();
+            without_folders(&mut resolved);
+            resolved
+        };
+        let (one, other) = (bare(one), bare(other));
+        if let Some((place, found, expected)) = difference(&one, &other) {
+            let (place, other) = (place.trim_start_matches('.').to_owned(), other_path);
+            return Err(MergeError::OtherSuite { path, other, place, found, expected });
+        }
+        let counts = [part, first].map(|part| part.journal.replay.scenarios.len().to_string());
+        if let [found, expected] = counts
+            && found != expected
+        {
+            let what = "the number of scenarios";
+            return Err(MergeError::Different { path, other: other_path, what, found, expected });
+        }
+    }
+    for (index, part) in parts.iter().enumerate() {
+        let RunPart { number, of, .. } = part.run;
+        if !(1..=of).contains(&number) {
+            return Err(MergeError::NoSuchPart { path: part.path.clone(), part: number, of });
+        }
+        if let Some(same) = parts[..index].iter().find(|other| other.run.number == number) {
+            return Err(MergeError::Twice {
+                part: number,
+                path: same.path.clone(),
+                at: same.run.started_at,
+                other: part.path.clone(),
+                other_at: part.run.started_at,
+            });
         }
     }
     Ok(())
+}
+
+/// Where two values differ first, and what each has there.
+fn difference(one: &Value, other: &Value) -> Option<(String, String, String)> {
+    const SHOWN_MAX: usize = 200;
+    let below = |place: String, found: Option<&Value>, expected: Option<&Value>| {
+        let shown = |value: Option<&Value>| match value {
+            None => "missing".to_owned(),
+            Some(value) => {
+                let text: String = value.to_string().chars().take(SHOWN_MAX).collect();
+                format!("`{text}`")
+            }
+        };
+        match (found, expected) {
+            (Some(found), Some(expected)) => {
+                let (deeper, found, expected) = difference(found, expected)?;
+                Some((format!("{place}{deeper}"), found, expected))
+            }
+            (found, expected) => Some((place, shown(found), shown(expected))),
+        }
+    };
+    match (one, other) {
+        _ if one == other => None,
+        (Value::Object(one), Value::Object(other)) => {
+            let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
+            keys.dedup();
+            keys.into_iter().find_map(|key| below(format!(".{key}"), one.get(key), other.get(key)))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let most = one.len().max(other.len());
+            (0..most).find_map(|at| below(format!("[{at}]"), one.get(at), other.get(at)))
+        }
+        (one, other) => Some((String::new(), format!("`{one}`"), format!("`{other}`"))),
+    }
 }
 
 fn version(summary: &Summary) -> String {
     summary.environment.flowbench.clone()
 }
 
-fn join(parts: Vec<Part>, recordings: Vec<Recording>, until: &[Option<u64>]) -> Summary {
+fn join(parts: Vec<Part>, recordings: Vec<Recording>, counted: &[Counted]) -> Summary {
     let of = parts[0].run.of;
     let runs: Vec<RunPart> = parts.iter().map(|part| part.run.clone()).collect();
     let started_at = runs.iter().map(|run| run.started_at).min().unwrap_or_default();
     let mut summary = Summary { started_at, ..parts[0].journal.replay.summary.clone() };
-    let mut numbers = Vec::new();
+    let (mut numbers, mut interrupted, mut of_lost_s) = (Vec::new(), false, 0.0_f64);
     let mut columns: Vec<Column> = recordings.into_iter().map(Column::new).collect();
     for part in parts {
         let mut replay = part.journal.replay;
         numbers.push(part.run.number);
-        // From the start of the first part, as far as their clocks agree.
-        let offset = part.run.started_at.duration_since(started_at).as_secs_f64();
-        summary.duration_s = summary.duration_s.max(offset + replay.at_s());
+        interrupted |= replay.interrupted;
+        // From the start of the first part, as far as their clocks agree. Those that were connected began together,
+        // and nothing is the difference of two clocks.
+        let offset = match part.run.connected {
+            true => 0.0,
+            false => part.run.started_at.duration_since(started_at).as_secs_f64(),
+        };
+        // One that was lost may have gone on, and nobody counts what it did then.
+        let lost = counted.iter().any(|counted| counted.loss(part.run.number).is_some());
+        let took = if lost { &mut of_lost_s } else { &mut summary.duration_s };
+        *took = took.max(offset + replay.at_s());
         replay.summary.scenarios.iter_mut().for_each(|s| s.started_at_s += offset);
         let scenarios = replay.summary.scenarios.into_iter().zip(replay.scenarios);
         columns.iter_mut().zip(scenarios).for_each(|(column, one)| column.parts.push(one));
     }
-    let scenarios = columns.into_par_iter().zip(until.par_iter());
+    let scenarios = columns.into_par_iter().zip(counted.par_iter());
     summary.scenarios =
-        scenarios.map(|(column, until)| scenario(&numbers, of, column, *until)).collect();
-    summary.interrupted = summary.scenarios.iter().any(|s| s.end.unfinished().is_some());
+        scenarios.map(|(column, counted)| scenario(&numbers, of, column, counted)).collect();
+    summary.interrupted = summary.scenarios.iter().any(|scenario| {
+        // What somebody interrupted before it began says so nowhere else.
+        scenario.end.reason == EndReason::Interrupted
+            || interrupted && scenario.end.unfinished().is_some()
+    });
+    if numbers.iter().all(|number| counted.iter().any(|counted| counted.loss(*number).is_some())) {
+        summary.duration_s = of_lost_s;
+    }
     summary.parts = runs;
     threshold::conclude(&mut summary);
     summary
@@ -259,32 +385,31 @@ impl Column {
     }
 }
 
-fn scenario(numbers: &[u64], of: u64, column: Column, until: Option<u64>) -> ScenarioSummary {
+fn scenario(numbers: &[u64], of: u64, column: Column, counted: &Counted) -> ScenarioSummary {
     let (empty, outline) = (column.parts[0].0.clone(), column.parts[0].1.outline.clone());
     let account = |(&number, (summary, part)): (&u64, (ScenarioSummary, Replayed))| {
         let load = match part.began {
-            true => Ok(load(summary, part)),
+            true => Ok(load(summary, part, counted.loss(number).is_some())),
             false => Err(summary.end),
         };
         Account { number, load }
     };
     let accounts = numbers.iter().zip(column.parts).map(account).collect();
-    let kept = until.map_or(Kept::All, Kept::Until);
-    conclude(empty, &outline, of, accounts, column.recording, kept)
+    conclude(empty, &outline, of, accounts, column.recording, counted)
 }
 
-/// The load of a part.
-fn load(summary: ScenarioSummary, part: Replayed) -> LoadAccount {
+/// The load of a part. Of one that was lost, nothing else counts than what it told before.
+fn load(summary: ScenarioSummary, part: Replayed, lost: bool) -> LoadAccount {
+    let ending = part.ending.clone().filter(|_| !lost);
     LoadAccount {
         target: summary.target,
         started_at_s: summary.started_at_s,
         workers: part.until.workers(),
-        complete: part.until.all().as_secs(),
-        lost: part.is_lost(),
-        ending: part.ending.clone().unwrap_or_else(|| part.lost()),
-        sent: part.sent,
-        lag: part.lag,
-        reasons: part.reasons,
+        ending: ending.unwrap_or_else(|| part.lost()),
+        sends: part.sends,
+        later: part.later,
+        late: part.late,
+        reasons: if lost { Vec::new() } else { part.reasons },
         examined: part.examined,
         clock: part.clock,
     }

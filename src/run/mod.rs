@@ -3,6 +3,7 @@
 mod board;
 mod clocks;
 mod command;
+mod counted;
 mod examined;
 mod flows;
 pub mod journal;
@@ -41,8 +42,8 @@ pub use tried::{Look, Seen};
 use crate::engine::Stop;
 use crate::engine::examine::{Output, Saves};
 use crate::meet::{FromHost, Guest, MeetError, Meeting, Member, Start};
-use crate::plan::Plan;
-use crate::record::summary::{EndReason, RunPart, ScenarioSummary, Summary, ms};
+use crate::plan::{Plan, Scenario};
+use crate::record::summary::{End, EndReason, RunPart, ScenarioSummary, Summary, ms};
 use crate::threshold;
 use flows::Flows;
 use journal::{Entry, Notes};
@@ -149,7 +150,7 @@ pub async fn run(plan: Plan, options: Options) -> Result<Summary, RunError> {
         async move {
             let own = in_turn(context, index, watches).await;
             let ran = !matches!(own.end.reason, EndReason::Skipped | EndReason::Unreachable);
-            context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+            context.tell_of_end(index, &own);
             let summary = context.whole(index).await.unwrap_or(own);
             context.options.live.send_modify(|live| live[index].finish(&summary));
             if let Some(board) = &context.options.board {
@@ -199,7 +200,6 @@ impl Context {
                 .map_err(|(path, source)| RunError::Save { path, source })?;
         }
         let now = jiff::Timestamp::now();
-        let summary = begin(&plan, now, options.at);
         let mut at = options.at.map(|at| instant(Instant::now(), at.duration_since(now)));
         let waiting = |scenario| Live::waiting(scenario, &plan.secrets);
         options.live.send_replace(plan.scenarios.iter().map(waiting).collect());
@@ -212,12 +212,13 @@ impl Context {
             together = Some(all);
         }
         let started = Instant::now();
+        // Others may have been waited for until now.
+        let summary = begin(&plan, jiff::Timestamp::now(), (options.at, together.is_some()));
         if let Some(journal) = &options.journal {
             journal.begin(&summary, &outlines, &plan.secrets);
         }
         if !plan.part.is_whole() {
-            // Thresholds apply to the whole load, and are judged when its parts are merged.
-            outlines.iter_mut().for_each(|outline| outline.thresholds.clear());
+            outlines.iter_mut().for_each(Outline::of_part);
         }
         let scenarios = scenarios.iter().copied();
         if let Some(board) = &options.board {
@@ -265,9 +266,14 @@ impl Context {
 
     /// When a scenario is due, if that was set; scenarios that wait for others are due once those are over.
     fn due(&self, scenario: usize) -> Option<Instant> {
-        let scenario = &self.plan.scenarios[scenario];
-        let waits = !scenario.needs.is_empty() || !scenario.after.is_empty();
-        self.at.filter(|_| !waits).map(|at| at + scenario.start)
+        let Scenario { needs, after, .. } = &self.plan.scenarios[scenario];
+        self.not_before(scenario).filter(|_| needs.is_empty() && after.is_empty())
+    }
+
+    /// Before this, a scenario sends nothing, if a time was set: also not when what it waits for is over already,
+    /// because this part has nothing to send there.
+    fn not_before(&self, scenario: usize) -> Option<Instant> {
+        self.at.map(|at| at + self.plan.scenarios[scenario].start)
     }
 
     /// Whether anybody receives what happens.
@@ -294,17 +300,29 @@ impl Context {
         }
     }
 
-    /// The result of a scenario over all parts, if this is part 1 of several connected ones.
-    async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
-        match &self.together {
-            Some(together) => together.whole(scenario).await,
-            None => None,
-        }
+    /// The same of what came of a scenario in this part.
+    fn tell_of_end(&self, scenario: usize, summary: &ScenarioSummary) {
+        self.tell(|| Entry::Ended {
+            scenario,
+            summary: Box::new(summary.clone()),
+            interrupted: self.options.stop.drain.is_cancelled(),
+        });
     }
 
-    /// Why a scenario has to end, as soon as something outside it says so; and when requests in flight are given up,
-    /// if their time is limited. `ends`: it is already ending, and only that time matters.
-    async fn ended(&self, scenario: usize, ends: bool) -> (String, Option<Instant>) {
+    /// What came of a scenario in all parts, if this is part 1 of several that are connected. Its journal says what
+    /// counts of it, where that is not all: whoever merges it with the others would not know.
+    async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
+        let (summary, counted) = self.together.as_ref()?.whole(scenario).await?;
+        if let Some(journal) = self.options.journal.as_ref().filter(|_| !counted.is_all()) {
+            journal.send(Entry::Counted { scenario, counted }.line(&self.plan.secrets));
+        }
+        Some(summary)
+    }
+
+    /// How a scenario is to end, as soon as something outside of it says so; and when what is in flight is
+    /// given up, if it does not have all the time it wants. `ends`: it does already, and that time is all
+    /// there is to say.
+    async fn ended(&self, scenario: usize, ends: bool) -> (End, Option<Instant>) {
         let of_all = async {
             match &self.together {
                 Some(together) => {
@@ -316,7 +334,9 @@ impl Context {
         };
         tokio::select! {
             ended = of_all => ended,
-            reason = self.flows.end(self.plan.scenarios[scenario].flow), if !ends => (reason, None),
+            reason = self.flows.end(self.plan.scenarios[scenario].flow), if !ends => {
+                (End { reason: EndReason::Aborted, message: Some(reason) }, None)
+            }
         }
     }
 }
@@ -343,7 +363,8 @@ pub(crate) async fn follow(
     board: Option<Arc<Board>>,
 ) -> Result<(), RunError> {
     let Meeting::Guest(guest) = meeting else { return Ok(()) };
-    while let Some(start) = next(guest, stop).await? {
+    let mut has_begun = false;
+    while let Some(start) = next(guest, stop).await.map_err(|error| after(has_begun, error))? {
         let other = || MeetError::Ended("part 1 carries out another command".into());
         let plan = plans.get(start.plan).cloned().ok_or_else(other)?;
         let options = Options {
@@ -353,12 +374,25 @@ pub(crate) async fn follow(
             board: board.clone(),
             ..Options::default()
         };
-        match start.trials {
-            true => Trials::follow(plan, options).await?,
-            false => drop(run(plan, options).await?),
-        }
+        let followed = match start.trials {
+            true => Trials::follow(plan, options).await,
+            false => run(plan, options).await.map(drop),
+        };
+        followed.map_err(|error| match error {
+            RunError::Meet(error) => RunError::Meet(after(has_begun, error)),
+            error => error,
+        })?;
+        has_begun = true;
     }
     Ok(())
+}
+
+/// What a part was lost to is no beginning that failed where there were runs before.
+fn after(has_begun: bool, error: MeetError) -> MeetError {
+    match error {
+        MeetError::Ended(reason) if has_begun => MeetError::Lost(reason),
+        error => error,
+    }
 }
 
 /// The next run of part 1; `None` if there are no more.
@@ -366,6 +400,10 @@ async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
     let events = guest.events();
     let mut events = events.lock().await;
     loop {
+        // A run in which a part is lost comes to an end here too, and then there are no more.
+        if let Some(reason) = guest.halted() {
+            return Err(MeetError::Ended(reason));
+        }
         // It was announced while the previous run was still going on here.
         if let Some(kept) = guest.kept() {
             return Ok(kept);
@@ -390,8 +428,12 @@ async fn next(guest: &Guest, stop: &Stop) -> Result<Option<Start>, MeetError> {
     }
 }
 
-/// What is known about a run at its start.
-fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) -> Summary {
+/// What is known of a run when it begins.
+fn begin(
+    plan: &Plan,
+    started_at: jiff::Timestamp,
+    (at, connected): (Option<jiff::Timestamp>, bool),
+) -> Summary {
     let environment = environment();
     let clock = system_clock();
     let part = (!plan.part.is_whole()).then(|| RunPart {
@@ -403,6 +445,7 @@ fn begin(plan: &Plan, started_at: jiff::Timestamp, at: Option<jiff::Timestamp>) 
         at,
         synchronised: clock.map(|clock| clock.synchronised),
         clock_error_ms: clock.map(|clock| ms(clock.error)),
+        connected,
     });
     Summary {
         suite: plan.name.clone(),
@@ -442,7 +485,12 @@ async fn in_turn(
         match context.due(index) {
             // It connects and makes its first requests shortly before.
             Some(due) => tokio::time::sleep_until(early(due)).await,
-            None => tokio::time::sleep(scenario.start).await,
+            None => {
+                tokio::time::sleep(scenario.start).await;
+                if let Some(at) = context.not_before(index) {
+                    tokio::time::sleep_until(early(at)).await;
+                }
+            }
         }
         None
     };

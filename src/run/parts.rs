@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::clocks::{self, Clock};
+use super::counted::{Counted, Loss, Sends};
 use super::examined::Examined;
 use super::summarize::{Ending, Measured, Outline, never_ran, summarize};
 use crate::record::reason::{Code, Reason};
@@ -11,8 +12,7 @@ use crate::record::summary::{
     ClientSummary, End, EndReason, PartLoad, PartState, ScenarioSummary, TargetSummary, ms,
 };
 use crate::record::validity::{self, Circumstances};
-use crate::record::{Histogram, Recording, Window};
-use crate::threshold;
+use crate::record::{Recording, Window};
 
 /// What a part reported about a scenario, besides its tallies.
 pub(super) struct Account {
@@ -28,12 +28,11 @@ pub(super) struct LoadAccount {
     /// From the start of the run.
     pub(super) started_at_s: f64,
     pub(super) workers: usize,
-    /// Number of whole seconds it reported.
-    pub(super) complete: u64,
-    pub(super) sent: u64,
-    pub(super) lag: Histogram,
-    /// Whether it was lost in the middle.
-    pub(super) lost: bool,
+    pub(super) sends: Sends,
+    /// How many seconds later than the first part it began, and its seconds count.
+    pub(super) later: u64,
+    /// How long after the time that was set it began, if one was.
+    pub(super) late: Option<Duration>,
     pub(super) ending: Ending,
     /// Why its own figures are not valid.
     pub(super) reasons: Vec<Reason>,
@@ -41,23 +40,14 @@ pub(super) struct LoadAccount {
     pub(super) clock: Clock,
 }
 
-/// Which figures remain if a part was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// Everything that was measured.
-    All,
-    /// The first this many seconds, which all parts reported.
-    Until(u64),
-}
-
-/// Summarizes what all parts reported: `recording` has the tallies of all of them.
+/// Sums up what all parts told: `recording` has the tallies of all of them, as far as they count.
 pub(super) fn conclude(
     empty: ScenarioSummary,
     outline: &Outline,
     of: u64,
     accounts: Vec<Account>,
     mut recording: Recording,
-    kept: Kept,
+    counted: &Counted,
 ) -> ScenarioSummary {
     let mut told: Vec<PartLoad> = (1..=of)
         .map(|number| PartLoad { number, state: PartState::Missing, ..PartLoad::default() })
@@ -85,12 +75,10 @@ pub(super) fn conclude(
         };
         empty.target = load.target.clone();
         empty.started_at_s = first_at_s;
-        if load.lost {
-            reasons.push(lost(number, of, load.complete, kept));
-        }
-        // If no time was set, all parts should have begun with the first.
+        // Where no time was set, all should have begun with the first.
         let late = Duration::try_from_secs_f64(load.started_at_s - first_at_s).ok();
-        sent.push(Sent::of(load, late, row));
+        let lost = counted.loss(number).is_some();
+        sent.push(Sent::of(load, late, (lost, !counted.is_all()), row));
         if let Some(told) = clocks.remove(&number) {
             row.clock = Some(told.clock);
             // A part that was late already says so.
@@ -98,6 +86,7 @@ pub(super) fn conclude(
             row.reasons.extend(told.reason.filter(|_| !known));
         }
     }
+    reasons.extend(counted.lost().map(|(number, loss)| lost((number, of), loss, counted)));
     for row in told.iter().filter(|row| row.state == PartState::Missing) {
         let text = format!("part {} of {of} is missing", row.number);
         reasons.push(Reason::new(Code::PartMissing, here as f64, of as f64, text));
@@ -112,54 +101,80 @@ pub(super) fn conclude(
         let text = format!("part {number} of {of} sent nothing: {why}");
         reasons.push(Reason::plain(Code::PartMissing, text));
     }
-    if sent.iter().any(|sent| sent.lost) {
-        // Nobody knows what became of requests that were in flight.
+    if !counted.is_all() {
+        // What was in flight then, nobody knows of any more.
         recording.give_up();
     }
-    recording.settle_sample(match kept {
-        Kept::All => Duration::MAX,
-        Kept::Until(until) => Duration::from_secs(until),
-    });
+    recording.settle_sample(|part| counted.limit(part).map(Duration::from_secs));
     let mut summary = match sent.into_iter().reduce(Sent::and) {
-        Some(sent) => summarize(empty, outline, sent.measured(recording, kept)),
+        Some(sent) => summarize(empty, outline, sent.measured(recording, counted)),
         None => {
             let worst = without_load.into_iter().max_by_key(|(_, end)| severity(end));
-            let (_, end) = worst.unwrap_or_default();
-            let message = end.message.clone().unwrap_or_default();
+            let (number, mut end) = worst.unwrap_or_default();
+            let message = end.message.unwrap_or_default();
+            let message = format!("part {number} of {of}: {message}");
+            end.message = Some(message.clone());
             let mut summary = ScenarioSummary { end, ..empty };
             never_ran(&mut summary, message, outline);
             summary
         }
     };
-    let of_parts = told.iter().flat_map(|row| of_part_alone(row, of, &summary.validity.reasons));
-    reasons.extend(of_parts);
+    reasons.extend(of_parts_alone(&told, &summary.validity.reasons));
     summary.validity.reasons.extend(reasons);
     summary.parts = told;
-    // These reasons leave more thresholds inconclusive than those of the whole did.
-    let conditions = &outline.thresholds;
-    threshold::judge(&mut summary, conditions).expect("we have just written these histograms");
+    // They leave more open than what is wrong with the whole did.
+    outline.judge(&mut summary);
     summary
 }
 
-fn lost(number: u64, of: u64, after: u64, kept: Kept) -> Reason {
-    let figures = match kept {
-        Kept::All => "figures after that are of the others".to_owned(),
-        Kept::Until(until) => format!("figures are of the first {until} s"),
+fn lost((number, of): (u64, u64), loss: Loss, counted: &Counted) -> Reason {
+    let figures = match counted.until() {
+        None => "figures after that are of the others".to_owned(),
+        Some(until) => format!("figures are of the first {until} s"),
     };
-    let text = format!("part {number} of {of} was lost after {after} s; {figures}");
-    Reason::of(Code::PartLost, after as f64, text)
+    let what = match loss.stood_still {
+        None => format!("was lost after {} s", loss.after),
+        Some(time) => {
+            format!("stood still for {:.1} s, and the others ended without it", time.as_secs_f64())
+        }
+    };
+    let text = format!("part {number} of {of} {what}; {figures}");
+    Reason::of(Code::PartLost, loss.after as f64, text)
 }
 
-/// Problems of a part that the whole does not have.
-fn of_part_alone(part: &PartLoad, of: u64, whole: &[Reason]) -> Vec<Reason> {
-    let own = part.reasons.iter().filter(|own| {
-        own.code != Code::NothingMeasured && whole.iter().all(|known| known.code != own.code)
-    });
-    let of_part = |own: &Reason| {
-        let text = format!("part {} of {of}: {}", part.number, own.text);
-        Reason { text, ..own.clone() }
+/// What is wrong with some parts: with the whole it may be as well, and then they are why. Where it is with all parts
+/// alike, the whole says it.
+fn of_parts_alone(parts: &[PartLoad], whole: &[Reason]) -> Vec<Reason> {
+    let complete = || parts.iter().filter(|part| part.state == PartState::Complete);
+    let of_code = |reasons: &[Reason], code| reasons.iter().find(|own| own.code == code).cloned();
+    let is_alike = |own: &Reason| {
+        let all: Vec<Reason> =
+            complete().filter_map(|part| of_code(&part.reasons, own.code)).collect();
+        let is_of_all = of_code(whole, own.code).is_some() && all.len() == complete().count();
+        is_of_all && !stands_out(own, all.iter().filter_map(|reason| reason.found).collect())
     };
-    own.map(of_part).collect()
+    let told = parts.iter().flat_map(|part| {
+        let own = part.reasons.iter();
+        let own = own.filter(|own| own.code != Code::NothingMeasured && !is_alike(own));
+        own.map(|own| {
+            let text = format!("part {} of {}: {}", part.number, parts.len(), own.text);
+            Reason { text, ..own.clone() }
+        })
+    });
+    told.collect()
+}
+
+/// Whether a figure is twice as bad as in the middle of all of them.
+fn stands_out(own: &Reason, mut all: Vec<f64>) -> bool {
+    all.sort_by(f64::total_cmp);
+    let (Some(found), Some(middle)) = (own.found, all.get(all.len().saturating_sub(1) / 2)) else {
+        return false;
+    };
+    match own.code {
+        // Of these, fewer are worse.
+        Code::NotSentInTime => found * 2.0 < *middle,
+        _ => found > *middle * 2.0,
+    }
 }
 
 /// What one part, or several together, sent in a scenario, besides tallies.
@@ -168,27 +183,34 @@ struct Sent {
     ending: Ending,
     /// Whether the part was lost, or all of them.
     lost: bool,
-    /// Whether one of them was lost.
-    some_lost: bool,
 }
 
 impl Sent {
-    /// What a part sent; also fills in its `row`.
-    fn of(load: LoadAccount, late: Option<Duration>, row: &mut PartLoad) -> Sent {
-        let LoadAccount { mut ending, lost, reasons, .. } = load;
-        let set = ending.circumstances.late;
+    /// What a part sent, of which `row` tells.
+    fn of(
+        load: LoadAccount,
+        late: Option<Duration>,
+        (lost, is_cut): (bool, bool),
+        row: &mut PartLoad,
+    ) -> Sent {
+        let LoadAccount { mut ending, reasons, .. } = load;
+        let set = load.late.or(ending.circumstances.late);
         ending.circumstances.late = set.or(late);
+        let later = Duration::from_secs(load.later);
+        ending.window.length += later;
+        ending.circumstances.length = ending.circumstances.length.map(|length| length + later);
         row.workers = load.workers;
         row.state = if lost { PartState::Lost } else { PartState::Complete };
-        row.sent = load.sent;
-        row.lag_p99_ms = load.lag.quantile(0.99).map(ms);
+        row.sent = load.sends.requests(is_cut);
+        row.lag_p99_ms = load.sends.lag.quantile(0.99).map(ms);
         row.cpu_s = ending.client.cpu_s;
         row.start_skew_ms = ending.circumstances.late.map(ms);
         row.reasons = reasons;
-        if set.is_none() {
-            row.reasons.extend(late.and_then(validity::too_late));
+        let known = row.reasons.iter().any(|reason| reason.code == Code::PartLate);
+        if !known {
+            row.reasons.extend(set.or(late).and_then(validity::too_late));
         }
-        Sent { examined: load.examined, ending, lost, some_lost: lost }
+        Sent { examined: load.examined, ending, lost }
     }
 
     /// What two parts sent together.
@@ -215,22 +237,21 @@ impl Sent {
             traces: [one.traces, two.traces].concat(),
         };
         self.lost &= other.lost;
-        self.some_lost |= other.some_lost;
         self
     }
 
-    /// What all parts sent, ready to be summarized.
-    fn measured(self, recording: Recording, kept: Kept) -> Measured {
-        let Sent { mut examined, mut ending, some_lost, .. } = self;
-        if let Kept::Until(until) = kept {
+    /// What all sent, to be summed up.
+    fn measured(self, recording: Recording, counted: &Counted) -> Measured {
+        let Sent { mut examined, mut ending, .. } = self;
+        if let Some(until) = counted.until() {
             let length = Duration::from_secs(until);
             ending.window = Window { length, timed: true };
             ending.circumstances.length = Some(length);
             // Examination results cover the whole load.
             examined = Examined::default();
         }
-        ending.cut |= some_lost;
-        // Each part reports by itself that it began late.
+        ending.cut |= !counted.is_all();
+        // Each part says by itself when it began late.
         ending.circumstances.late = None;
         Measured { recording, examined, ending }
     }
@@ -257,9 +278,10 @@ fn severity(end: &End) -> u8 {
         EndReason::Requests => 1,
         EndReason::Documents => 2,
         EndReason::Skipped => 3,
-        EndReason::Aborted => 4,
-        EndReason::Broken => 5,
-        EndReason::Unreachable => 6,
-        EndReason::Interrupted => 7,
+        EndReason::PartLost => 4,
+        EndReason::Aborted => 5,
+        EndReason::Broken => 6,
+        EndReason::Unreachable => 7,
+        EndReason::Interrupted => 8,
     }
 }

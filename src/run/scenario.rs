@@ -39,7 +39,7 @@ use crate::record::validity::{self, Circumstances, Waited};
 use crate::record::{Delta, Recorder, Recording, Window, cut};
 use crate::scenario::condition::Condition;
 use crate::server::Watcher;
-use crate::threshold::{self, Evidence};
+use crate::threshold::Evidence;
 use crate::units::Part;
 use crate::wire::{Family, Form, Schemas};
 
@@ -194,14 +194,14 @@ async fn carry_out(
         () = signals.drain.cancelled() => return Err(Obstacle::Interrupted),
     };
     let now = Instant::now();
-    let began = due.map_or(now, |due| due.max(now));
+    let began = due.or_else(|| context.not_before(index)).map_or(now, |at| at.max(now));
     let late = due.map(|due| began - due);
     let plan = Timing::new(scenario, began, context.plan.seed, part);
     let frame = plan.frame;
     if let Some(watcher) = &watcher {
         watcher.begin(frame.measured_from().into_std());
     }
-    let begun = (began - context.started, wall(began));
+    let begun = (began - context.started, wall(began), late);
     context.tell(|| Entry::began(index, target, begun, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
@@ -264,8 +264,8 @@ async fn carry_out(
     let reports = loop {
         tokio::select! {
             reports = &mut running => break reports,
-            (reason, until) = context.ended(index, aborted.is_some()), if give_up_at.is_none() => {
-                aborted.get_or_insert(reason);
+            (end, until) = context.ended(index, aborted.is_some()), if give_up_at.is_none() => {
+                aborted.get_or_insert(end);
                 stop.drain.cancel();
                 give_up_at = until;
             }
@@ -280,7 +280,7 @@ async fn carry_out(
                     if let Some(together) = &context.together {
                         together.end(index, &reason);
                     }
-                    aborted = Some(reason);
+                    aborted = Some(early(reason));
                     stop.drain.cancel();
                 }
             }
@@ -319,7 +319,7 @@ async fn carry_out(
         None => None,
     };
     if examined.aborted {
-        aborted.get_or_insert_with(|| "an `abort` action ended it".into());
+        aborted.get_or_insert_with(|| early("an `abort` action ended it".into()));
     }
     let interrupted = signals.drain.is_cancelled();
     let end = end(&workers, lost, aborted, interrupted);
@@ -368,16 +368,21 @@ async fn carry_out(
             true => Vec::new(),
             false => validity::reasons(&measured.recording, measured.ending.circumstances),
         },
+        lines: Some(telling.lines()),
     });
     Ok((measured, began))
+}
+
+/// The end of a scenario before its time.
+fn early(message: String) -> End {
+    End { reason: EndReason::Aborted, message: Some(message) }
 }
 
 /// When the load of a scenario is due, if that was set or if all parts begin it together: then it waits until all are
 /// ready.
 async fn due(context: &Context, index: usize) -> Result<Option<Instant>, Obstacle> {
-    let due = context.due(index);
-    let Some(together) = &context.together else { return Ok(due) };
-    match together.ready(index, due).await {
+    let Some(together) = &context.together else { return Ok(context.due(index)) };
+    match together.ready(index, context.not_before(index)).await {
         Go::At(instant) => Ok(Some(instant)),
         Go::Skip(reason) => Err(Obstacle::Skipped(reason)),
     }
@@ -570,7 +575,7 @@ impl Watch<'_> {
         // Requests in flight may still end in any way.
         (summary.requests.unknown, summary.requests.abandoned) = (summary.requests.abandoned, 0);
         summary.traces = outline.traces.clone().map(|known| recording.traces(known));
-        let _ = threshold::judge(&mut summary, &outline.thresholds);
+        outline.judge(&mut summary);
         board.put(self.index, self.context.started.elapsed(), summary);
         self.next_post = Some(now + now.elapsed() * POSTS_SHARE);
     }
@@ -632,13 +637,8 @@ fn counted(examined: &examine::Examined) -> Counts {
     }
 }
 
-/// Why a scenario ended, derived from why its workers did.
-fn end(
-    workers: &[Report],
-    lost: Option<String>,
-    aborted: Option<String>,
-    interrupted: bool,
-) -> End {
+/// Why a scenario ended, from why its workers did.
+fn end(workers: &[Report], lost: Option<String>, aborted: Option<End>, interrupted: bool) -> End {
     if workers.iter().any(|worker| matches!(worker.ended, Ended::Lost)) && !interrupted {
         let message = "the connection was lost; without `load`, no further input is taken then";
         return End { reason: EndReason::Aborted, message: Some(message.into()) };
@@ -656,9 +656,9 @@ fn end(
             }
             Ended::Complete(_) | Ended::Lost => (),
             Ended::Stopped => {
-                let aborted = aborted.clone().filter(|_| !interrupted);
                 let why = if interrupted { EndReason::Interrupted } else { EndReason::Aborted };
-                return End { reason: why, message: aborted };
+                let aborted = aborted.filter(|_| !interrupted);
+                return aborted.unwrap_or(End { reason: why, message: None });
             }
         }
     }

@@ -38,6 +38,9 @@ pub(super) struct Outline {
     #[serde(default)]
     pub(super) clients: Vec<(f64, f64)>,
     pub(super) warmup: Duration,
+    /// It is of one part of a load, in which nothing is judged.
+    #[serde(skip)]
+    pub(super) of_part: bool,
 }
 
 /// The result of a scenario's load.
@@ -78,6 +81,22 @@ impl Outline {
             open: matches!(scenario.load, Load::Open { .. }),
             clients: clients(&scenario.load),
             warmup: scenario.warmup,
+            of_part: false,
+        }
+    }
+
+    /// The same for one part of a load.
+    pub(super) fn of_part(&mut self) {
+        // They are about the whole load, and judged when its parts are merged.
+        self.thresholds.clear();
+        self.of_part = true;
+    }
+
+    /// Judges a scenario whose histograms we have just written.
+    pub(super) fn judge(&self, summary: &mut ScenarioSummary) {
+        threshold::judge(summary, &self.thresholds).expect("we have just written these histograms");
+        if self.of_part {
+            threshold::leave_to_the_whole(summary);
         }
     }
 
@@ -103,6 +122,11 @@ impl Ending {
             server: None,
             traces: Vec::new(),
         }
+    }
+
+    /// Whether it ended because a part was lost, this one or another: others may have told of more, or of less.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.end.reason == EndReason::PartLost
     }
 }
 
@@ -171,8 +195,7 @@ pub(super) fn summarize(
     summary.client.unmatched_replies = client.unmatched_replies;
     summary.client.waited_for_connections = client.waited_for_connections;
     summary.client.saturated = circumstances.is_saturated();
-    threshold::judge(&mut summary, &outline.thresholds)
-        .expect("we have just written these histograms");
+    outline.judge(&mut summary);
     summary
 }
 
@@ -185,7 +208,7 @@ pub(super) fn lost(summary: &mut ScenarioSummary, outline: &Outline, reason: &st
     summary.end = End { reason: EndReason::Unreachable, message: Some(reason.to_owned()) };
     summary.validity.valid = false;
     summary.validity.reasons.insert(0, Reason::plain(Code::NotRun, reason));
-    threshold::judge(summary, &outline.thresholds).expect("we have just written these histograms");
+    outline.judge(summary);
 }
 
 /// The summary of a scenario that sent nothing.
@@ -206,7 +229,7 @@ pub(super) fn not_run(
 /// Judges a scenario that sent nothing, and says why.
 pub(super) fn never_ran(summary: &mut ScenarioSummary, message: String, outline: &Outline) {
     summary.validity = Validity::new(vec![Reason::plain(Code::NotRun, message)]);
-    threshold::judge(summary, &outline.thresholds).expect("there are no histograms to be wrong");
+    outline.judge(summary);
 }
 
 /// What is known about a scenario before anything was sent.

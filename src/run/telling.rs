@@ -24,6 +24,8 @@ pub(super) struct Telling {
     until: Until,
     /// Seconds before this one were reported.
     next: u64,
+    /// In so many lines.
+    lines: u64,
     /// Reports each delta separately, for decisions as early as possible.
     each: bool,
     spoke: Instant,
@@ -47,6 +49,7 @@ impl Telling {
             from,
             until: Until::of(workers),
             next: 0,
+            lines: 0,
             each,
             spoke: Instant::now(),
             seconds: BTreeMap::new(),
@@ -71,6 +74,11 @@ impl Telling {
         self.until.hear(None, Duration::MAX);
     }
 
+    /// In how many lines it was told.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
     /// Seconds before this one can be reported.
     fn complete(&self) -> u64 {
         let newest = self.seconds.last_key_value().map_or(0, |(second, _)| *second);
@@ -89,6 +97,7 @@ impl Telling {
             self.slowest.merge(&tally.slowest);
         }
         self.next = complete;
+        self.lines += 1;
         self.spoke = Instant::now();
         let rest = std::mem::take(&mut self.rest);
         let (worker, told) = match self.each {
@@ -98,7 +107,7 @@ impl Telling {
         let news = (examined != self.examined).then(|| examined.clone());
         self.examined = examined;
         Told::new(
-            (self.scenario, at_s),
+            (self.scenario, at_s, self.lines),
             worker,
             Delta { told, seconds, ..rest },
             self.from,
@@ -182,7 +191,7 @@ mod tests {
         tokio::time::advance(SILENCE_MAX).await;
         assert!(telling.hear(&warm(4)));
         let told = telling.tell(0.0, Examined::default(), Vec::new());
-        let delta = told.heard(Instant::now(), 0.0, 0).expect("a delta").delta;
+        let delta = told.heard(Instant::now(), 0.0, 0, &mut Until::of(1)).expect("a delta").delta;
         assert_eq!(delta.warmup.sent, 7);
     }
 
@@ -204,7 +213,7 @@ mod tests {
             lag: Duration::ZERO,
             routes: Vec::new(),
         };
-        let mut counts = Vec::new();
+        let (mut counts, mut until) = (Vec::new(), Until::of(2));
         for second in 0..3 {
             let mut delta = delta(0, 1_000 * (second + 1), &[(second, 1)]);
             // As many as are kept, one of them slower than all previous ones.
@@ -214,7 +223,8 @@ mod tests {
             telling.hear(&delta);
             telling.hear(&Delta { worker: 1, told: delta.told, ..Delta::default() });
             let told = telling.tell(0.0, Examined::default(), Vec::new());
-            let delta = told.heard(Instant::now(), 0.0, second).expect("a delta").delta;
+            let heard = told.heard(Instant::now(), 0.0, second, &mut until);
+            let delta = heard.expect("a delta").delta;
             counts.push(delta.seconds[0].1.slowest.iter().count());
         }
         assert_eq!(counts[0], 10);

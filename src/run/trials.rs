@@ -4,7 +4,6 @@ use std::sync::Mutex;
 
 use tokio::sync::watch;
 
-use super::journal::Entry;
 use super::live::Live;
 use super::summarize::{self, Outline};
 use super::together::{Task, Together};
@@ -102,7 +101,7 @@ impl Trials {
     /// Runs a scenario; in part 1, the result covers all parts.
     async fn carried_out(&self, index: usize) -> ScenarioSummary {
         let own = scenario::run(&self.context, index).await;
-        self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+        self.context.tell_of_end(index, &own);
         let summary = self.context.whole(index).await.unwrap_or(own);
         if let Some(board) = &self.context.options.board {
             board.put(index, self.context.started.elapsed(), summary.clone());

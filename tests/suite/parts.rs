@@ -1,5 +1,7 @@
 //! A load sent by several processes, and their results merged.
 
+mod journals;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -439,6 +441,13 @@ scenarios:
   - {name: closed, load: {clients: 10, requests: 1001}}
 ";
     std::fs::write(folder.path().join("suite.yaml"), suite).expect("written");
+    for (parts, expected) in [
+        ("1", "parts        1, which sends every arrival; "),
+        ("3", "parts        3, of which each sends every 3rd arrival; "),
+    ] {
+        let output = flowbench(folder.path(), &["plan", "suite.yaml", "--parts", parts]);
+        assert!(text(&output.stdout).contains(expected), "{}", text(&output.stdout));
+    }
     let output = flowbench(folder.path(), &["plan", "suite.yaml", "--parts", "4"]);
     let told = text(&output.stdout);
     for line in [

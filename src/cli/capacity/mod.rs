@@ -211,6 +211,23 @@ async fn searched_all(
     board: Option<Arc<Board>>,
 ) -> Result<Capacity, Problem> {
     let meeting = args.parts.meeting("capacity", plan, stop, args.quiet).await?;
+    let found = searched_by_all(args, plan, task, folder, (stop, &meeting), board).await;
+    if let Some(meeting) = &meeting {
+        // Also where it failed: the others have nothing to wait for.
+        meeting.close().await;
+    }
+    found
+}
+
+/// The same together with the others, where there are some.
+async fn searched_by_all(
+    args: &Args,
+    plan: &Plan,
+    task: Task,
+    folder: &Path,
+    (stop, meeting): (&Stop, &Option<Meeting>),
+    board: Option<Arc<Board>>,
+) -> Result<Capacity, Problem> {
     let unit = if task.settings.clients { Unit::Clients } else { Unit::Rate };
     let mut view = (!args.quiet).then(|| match print::err_is_terminal() {
         true => View::terminal(unit),
@@ -225,7 +242,7 @@ async fn searched_all(
         }
         let seers = Seers { view: view.as_mut(), board: board.clone() };
         let searched =
-            searched_one(args, plan, &task, *scenario, folder, (stop, &meeting), seers).await;
+            searched_one(args, plan, &task, *scenario, folder, (stop, meeting), seers).await;
         let (row, capacity) = match searched {
             Ok(capacity) => {
                 let flow = &plan.flows[planned.flow];
@@ -255,9 +272,6 @@ async fn searched_all(
         if stop.drain.is_cancelled() {
             break;
         }
-    }
-    if let Some(meeting) = &meeting {
-        meeting.close().await;
     }
     if let Some(view) = view {
         view.finish();

@@ -96,6 +96,9 @@ pub struct RunPart {
     /// Maximum error of its clock, as its system reports, ms; null if not known.
     #[serde(default)]
     pub clock_error_ms: Option<f64>,
+    /// Whether it was connected with the others, and began with them whatever its clock showed. Omitted otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub connected: bool,
 }
 
 /// Results of one part of a load in a scenario.
@@ -105,7 +108,7 @@ pub struct PartLoad {
     pub number: u64,
     /// Its outcome.
     pub state: PartState,
-    /// Requests it sent.
+    /// Requests it sent, in the seconds that the figures are of.
     pub sent: u64,
     /// p99 of its send delay, ms; null if it sent nothing.
     pub lag_p99_ms: Option<f64>,
@@ -166,6 +169,8 @@ pub enum Verdict {
     NotReached,
     /// The run was ended early.
     Interrupted,
+    /// One part of a load that was sent in parts: thresholds are about the whole, so nothing is judged here.
+    Part,
 }
 
 /// Program and machine.
@@ -341,6 +346,8 @@ pub enum EndReason {
     Broken,
     /// It never started: the run ended first, or a scenario it needs did not run.
     Skipped,
+    /// A part of the load was lost, and all others ended.
+    PartLost,
 }
 
 /// Whether the figures may be quoted.
@@ -662,8 +669,8 @@ impl End {
     pub fn unfinished(&self) -> Option<(Verdict, String)> {
         let (verdict, words) = match self.reason {
             EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
-            // An aborted scenario is judged by what was measured until then.
-            EndReason::Aborted => return None,
+            // An aborted scenario is judged by what was measured until then, and so is one that lost a part.
+            EndReason::Aborted | EndReason::PartLost => return None,
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
             EndReason::Skipped => (Verdict::NotReached, "it did not run"),
@@ -684,11 +691,12 @@ impl Verdict {
     /// The worse of two, in the order of the exit codes. A failure is certain even if something
     /// else is inconclusive, but nothing is certain about a run that did not reach its end.
     pub fn and(self, other: Verdict) -> Verdict {
-        const ORDER: [Verdict; 5] = [
+        const ORDER: [Verdict; 6] = [
             Verdict::Interrupted,
             Verdict::NotReached,
             Verdict::Failed,
             Verdict::Inconclusive,
+            Verdict::Part,
             Verdict::Passed,
         ];
         let known = ORDER.into_iter().find(|verdict| [self, other].contains(verdict));

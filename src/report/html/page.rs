@@ -206,7 +206,7 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
     };
     let mut parts = Vec::new();
     match scenario.verdict {
-        Verdict::Passed => (),
+        Verdict::Passed | Verdict::Part => (),
         Verdict::Failed => {
             parts.push(format!("does not hold: {}", judged(Verdict::Failed).join(", ")))
         }
@@ -216,8 +216,12 @@ fn reason(scenario: &ScenarioSummary) -> Option<String> {
         // The way it ended already explains it.
         Verdict::NotReached | Verdict::Interrupted => (),
     }
-    if let Some(first) = scenario.validity.reasons.first() {
-        parts.push(format!("not valid, because {first}"));
+    // Of a load in parts, the next ones say which part it is.
+    let told = if scenario.parts.is_empty() { 1 } else { 3 };
+    let reasons: Vec<&str> =
+        scenario.validity.reasons.iter().take(told).map(|reason| reason.text.as_str()).collect();
+    if !reasons.is_empty() {
+        parts.push(format!("not valid, because {}", reasons.join("; ")));
     }
     parts.extend(end(scenario));
     (!parts.is_empty()).then(|| parts.join("; "))
@@ -565,6 +569,8 @@ fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "passed",
         Verdict::Failed => "failed",
-        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted => "unjudged",
+        Verdict::Inconclusive | Verdict::NotReached | Verdict::Interrupted | Verdict::Part => {
+            "unjudged"
+        }
     }
 }

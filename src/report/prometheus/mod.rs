@@ -137,6 +137,7 @@ fn families(summary: &Summary) -> Vec<Family> {
         (Verdict::Inconclusive, "not_judged"),
         (Verdict::NotReached, "not_reached"),
         (Verdict::Interrupted, "interrupted"),
+        (Verdict::Part, "part"),
     ];
     let verdict = |scenario: &ScenarioSummary| {
         let of = |(verdict, name): (Verdict, &str)| {

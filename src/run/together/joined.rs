@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use crate::record::reason::Reason;
 use crate::record::summary::{End, EndReason, ScenarioSummary, TargetSummary};
 use crate::record::tally::{Counts, Tally};
-use crate::record::{Delta, Histogram, Recording};
+use crate::record::{Delta, Recording};
 use crate::run::clocks::Clock;
+use crate::run::counted::{Counted, Loss, Others, Sends};
 use crate::run::examined::Examined;
 use crate::run::journal::{Entry, EntryError, Heard, Told, WORKERS_MAX};
-use crate::run::parts::{Account, Kept, LoadAccount, conclude};
+use crate::run::parts::{Account, LoadAccount, conclude};
 use crate::run::summarize::{Ending, Outline};
 use crate::run::tried::TRIAL_TELLS_EVERY;
 use crate::run::until::Until;
@@ -32,8 +33,8 @@ pub(super) struct Joined {
     step: Duration,
     /// In order, from part 1.
     rows: Vec<Row>,
-    /// Seconds from this one on do not count: a part was lost and reported none of them.
-    limit: Option<u64>,
+    /// What counts of it, and how parts were lost.
+    counted: Counted,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,10 +45,12 @@ struct Row {
     target: TargetSummary,
     started_at_s: f64,
     until: Until,
-    sent: u64,
-    lag: Histogram,
+    sends: Sends,
+    /// The same of seconds of which not all have told, by the step as well.
+    waiting: BTreeMap<(u64, u64), Sends>,
     examined: Examined,
     clock: Clock,
+    late: Option<Duration>,
 }
 
 /// The state of a part.
@@ -64,6 +67,8 @@ enum Stand {
     NotRun(End),
     /// It was lost, before or during its load.
     Lost(String),
+    /// It ended as it should have, and for that reason, but it could not say so any more.
+    Left(String),
 }
 
 /// Whether a scenario can begin.
@@ -88,10 +93,11 @@ impl Joined {
             target: TargetSummary::default(),
             started_at_s: 0.0,
             until: Until::default(),
-            sent: 0,
-            lag: Histogram::new(),
+            sends: Sends::default(),
+            waiting: BTreeMap::new(),
             examined: Examined::default(),
             clock: Clock::default(),
+            late: None,
         };
         Joined {
             empty,
@@ -101,7 +107,7 @@ impl Joined {
             waiting: BTreeMap::new(),
             step: SECOND,
             rows: (0..of).map(|_| row()).collect(),
-            limit: None,
+            counted: Counted::default(),
         }
     }
 
@@ -134,7 +140,8 @@ impl Joined {
     /// Whether all parts are ready.
     pub(super) fn readiness(&self) -> Readiness {
         let waiting = |row: &Row| matches!(row.stand, Stand::Coming);
-        let without = |row: &Row| matches!(row.stand, Stand::NotRun(_) | Stand::Lost(_));
+        let without =
+            |row: &Row| matches!(row.stand, Stand::NotRun(_) | Stand::Lost(_) | Stand::Left(_));
         if self.rows.iter().any(waiting) {
             return Readiness::Waiting;
         }
@@ -155,18 +162,22 @@ impl Joined {
         let warmup = self.outline.warmup;
         let Some(row) = self.row(number) else { return Ok(None) };
         match entry {
-            Entry::Began { target, started_at_s, at, workers, .. } => {
+            Entry::Began { target, started_at_s, at, workers, late, .. } => {
                 if matches!(row.stand, Stand::Coming | Stand::Ready) {
                     row.stand = Stand::Running;
                     (row.target, row.started_at_s) = (target, started_at_s);
                     row.until = Until::of(workers.min(WORKERS_MAX));
                     row.clock = Clock::begun(at, warmup);
+                    row.late = late;
                 }
             }
             Entry::Measured(told) if matches!(row.stand, Stand::Running) => {
                 self.add(number, *told)?
             }
-            Entry::Finished { ending, reasons, .. } if matches!(row.stand, Stand::Running) => {
+            Entry::Finished { ending, reasons, lines, .. }
+                if matches!(row.stand, Stand::Running) =>
+            {
+                row.until.end(lines)?;
                 let end = ending.end.clone();
                 row.stand = Stand::Over(ending, reasons);
                 self.release();
@@ -186,19 +197,18 @@ impl Joined {
         let (start, seconds) = (self.start, self.recording.seconds() + self.waiting.len() as u64);
         let warmup = self.outline.warmup.as_secs_f64();
         let Some(row) = self.rows.get_mut((number as usize).wrapping_sub(1)) else { return Ok(()) };
-        let Heard { worker, mut delta, examined } =
-            told.heard(start, row.started_at_s + warmup, seconds)?;
+        let Heard { mut delta, examined } =
+            told.heard(start, row.started_at_s + warmup, seconds, &mut row.until)?;
         let told_at = steps(delta.told, self.step);
-        row.until.hear(worker, delta.told);
         row.clock.learn(&mut delta);
         row.examined = examined.unwrap_or(std::mem::take(&mut row.examined));
+        let limit = self.counted.limit(number);
         for (second, tally) in delta.seconds.drain(..) {
-            row.sent += tally.sent;
-            row.lag.merge(&tally.lag);
-            if self.limit.is_none_or(|limit| second < limit) {
-                // What is reported in a step happened before it.
+            if limit.is_none_or(|limit| second < limit) {
+                // What is told in a step happened before it.
                 let step = if self.step == SECOND { second + 1 } else { told_at };
                 self.waiting.entry((step, second)).or_default().merge(&tally);
+                row.waiting.entry((step, second)).or_default().add(&tally);
             }
         }
         // The rest is not kept by second.
@@ -212,26 +222,50 @@ impl Joined {
     fn release(&mut self) {
         let told = self.rows.iter().filter_map(Row::told).min().unwrap_or(Duration::MAX);
         let complete = steps(told, self.step);
-        let later = match complete.checked_add(1) {
-            Some(next) => self.waiting.split_off(&(next, 0)),
-            None => BTreeMap::new(),
-        };
-        let seconds = std::mem::replace(&mut self.waiting, later);
+        let seconds = until_step(&mut self.waiting, complete);
+        for row in &mut self.rows {
+            for sends in until_step(&mut row.waiting, complete).into_values() {
+                row.sends.merge(&sends);
+            }
+        }
         let seconds = seconds.into_iter().map(|((_, second), tally)| (second, tally)).collect();
         let told = self.step.checked_mul(u32::try_from(complete).unwrap_or(u32::MAX));
         let told = told.filter(|_| complete < u64::from(u32::MAX)).unwrap_or(Duration::MAX);
         self.recording.add(Delta { worker: 0, told, seconds, ..Delta::default() });
     }
 
-    /// Marks a part as lost. `cut`: all parts end, and only what all have reported counts.
-    pub(super) fn lose(&mut self, number: u64, reason: &str, cut: bool) {
+    /// A part was lost, and the others end or go on.
+    pub(super) fn lose(&mut self, number: u64, reason: &str, others: Others) {
         let Some(row) = self.row(number).filter(|row| !row.is_over()) else { return };
         let told = matches!(row.stand, Stand::Running).then(|| row.told()).flatten();
         row.stand = Stand::Lost(reason.to_owned());
-        if let Some(complete) = told.map(|told| told.as_secs()).filter(|_| cut) {
-            let limit = self.limit.map_or(complete, |limit| limit.min(complete));
-            self.limit = Some(limit);
-            self.waiting.retain(|(_, second), _| *second < limit);
+        if let Some(told) = told {
+            let loss = Loss { after: told.as_secs(), stood_still: None };
+            self.counted.lose(number, loss, others);
+        }
+        self.settle();
+    }
+
+    /// Part 1 itself stood still for so long, and the others ended without it, for that reason.
+    pub(super) fn stood_still(&mut self, time: Duration, reason: &str) {
+        let running = self.rows.iter().filter(|row| matches!(row.stand, Stand::Running));
+        if let Some(told) = running.filter_map(Row::told).min() {
+            let loss = Loss { after: told.as_secs(), stood_still: Some(time) };
+            self.counted.lose(1, loss, Others::End);
+        }
+        for row in self.rows.iter_mut().skip(1).filter(|row| !row.is_over()) {
+            row.stand = Stand::Left(reason.to_owned());
+        }
+        self.settle();
+    }
+
+    /// Leaves out what does not count any more, and counts what does by now.
+    fn settle(&mut self) {
+        if let Some(until) = self.counted.until() {
+            self.waiting.retain(|(_, second), _| *second < until);
+            for row in &mut self.rows {
+                row.waiting.retain(|(_, second), _| *second < until);
+            }
         }
         self.release();
     }
@@ -259,15 +293,24 @@ impl Joined {
         counts
     }
 
-    /// The result.
-    pub(super) fn conclude(self) -> ScenarioSummary {
-        let Joined { empty, outline, recording, rows, limit, .. } = self;
+    /// What came of it, and what of it counts.
+    pub(super) fn conclude(self) -> (ScenarioSummary, Counted) {
+        let Joined { empty, outline, recording, rows, counted, .. } = self;
         let of = rows.len() as u64;
-        let kept = limit.map_or(Kept::All, Kept::Until);
-        let accounts = (1..).zip(rows).map(|(number, row)| row.account(number, of, &outline));
-        let accounts = accounts.collect();
-        conclude(empty, &outline, of, accounts, recording, kept)
+        let account =
+            |(number, row): (u64, Row)| row.account(number, &outline, counted.loss(number));
+        let accounts = (1..).zip(rows).map(account).collect();
+        (conclude(empty, &outline, of, accounts, recording, &counted), counted)
     }
+}
+
+/// Takes out what is of these steps.
+fn until_step<T>(waiting: &mut BTreeMap<(u64, u64), T>, complete: u64) -> BTreeMap<(u64, u64), T> {
+    let later = match complete.checked_add(1) {
+        Some(next) => waiting.split_off(&(next, 0)),
+        None => BTreeMap::new(),
+    };
+    std::mem::replace(waiting, later)
 }
 
 /// Number of whole steps in a time.
@@ -281,35 +324,43 @@ impl Row {
         match self.stand {
             Stand::Coming | Stand::Ready => Some(Duration::ZERO),
             Stand::Running => Some(self.until.all()),
-            Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_) => None,
+            Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_) | Stand::Left(_) => None,
         }
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.stand, Stand::Over(..) | Stand::NotRun(_) | Stand::Lost(_))
+        use Stand::{Left, Lost, NotRun, Over};
+        matches!(self.stand, Over(..) | NotRun(_) | Lost(_) | Left(_))
     }
 
-    fn account(self, number: u64, of: u64, outline: &Outline) -> Account {
+    fn account(self, number: u64, outline: &Outline, loss: Option<Loss>) -> Account {
         let (workers, length) = (self.until.workers(), self.until.all());
         let began = workers > 0;
-        let (ending, reasons, lost) = match self.stand {
-            Stand::Over(ending, reasons) => (*ending, reasons, false),
+        let (ending, reasons) = match self.stand {
             Stand::NotRun(end) => return Account { number, load: Err(end) },
             Stand::Lost(reason) if !began => {
-                let message = Some(format!("part {number} of {of} was lost: {reason}"));
+                let message = Some(format!("it was lost: {reason}"));
                 return Account { number, load: Err(End { reason: EndReason::Skipped, message }) };
             }
-            // Nobody concludes before all parts are over.
-            _ => (Ending::lost(outline, workers, length), Vec::new(), true),
+            Stand::Left(reason) if !began => {
+                let end = End { reason: EndReason::Skipped, message: Some(reason) };
+                return Account { number, load: Err(end) };
+            }
+            Stand::Over(ending, reasons) if loss.is_none() => (*ending, reasons),
+            Stand::Left(reason) => {
+                let end = End { reason: EndReason::PartLost, message: Some(reason) };
+                (Ending { end, ..Ending::lost(outline, workers, length) }, Vec::new())
+            }
+            // Nobody concludes before all are over.
+            _ => (Ending::lost(outline, workers, length), Vec::new()),
         };
         let load = LoadAccount {
             target: self.target,
             started_at_s: self.started_at_s,
             workers,
-            complete: length.as_secs(),
-            sent: self.sent,
-            lag: self.lag,
-            lost,
+            sends: self.sends,
+            later: 0,
+            late: self.late,
             ending,
             reasons,
             examined: self.examined,
@@ -341,8 +392,12 @@ mod tests {
     fn began(joined: &mut Joined, part: u64) {
         joined.ready(part);
         let target = TargetSummary::default();
-        let entry = Entry::began(0, &target, (Duration::ZERO, None), 1, None);
+        let entry = Entry::began(0, &target, (Duration::ZERO, None, None), 1, None);
         joined.take(part, entry).expect("it begins");
+    }
+
+    fn next_line(joined: &mut Joined, part: u64) -> u64 {
+        joined.row(part).expect("there is one").until.lines() + 1
     }
 
     /// A part reports that this many requests, each taking this many ms, ended in a second, and nothing after it.
@@ -356,8 +411,8 @@ mod tests {
             ..Delta::default()
         };
         let now = Instant::now();
-        let told =
-            Told::new((0, second as f64 + 1.0), Some(0), delta, (now, now), None, Vec::new());
+        let at = (0, second as f64 + 1.0, next_line(joined, part));
+        let told = Told::new(at, Some(0), delta, (now, now), None, Vec::new());
         joined.take(part, Entry::Measured(Box::new(told))).expect("a second");
     }
 
@@ -371,7 +426,8 @@ mod tests {
             server: None,
             traces: Vec::new(),
         };
-        let entry = Entry::Finished { scenario: 0, ending: Box::new(ending), reasons: Vec::new() };
+        let (ending, reasons) = (Box::new(ending), Vec::new());
+        let entry = Entry::Finished { scenario: 0, ending, reasons, lines: None };
         joined.take(part, entry).expect("it ends")
     }
 
@@ -403,7 +459,8 @@ mod tests {
         }
         assert!(joined.open().is_empty());
         assert_eq!(joined.recording().totals.sent, 9);
-        let whole = joined.conclude();
+        let (whole, counted) = joined.conclude();
+        assert!(counted.is_all());
         assert_eq!(whole.requests.sent, 9);
         let parts: Vec<_> = whole.parts.iter().map(|part| (part.state, part.sent)).collect();
         let complete = PartState::Complete;
@@ -422,7 +479,8 @@ mod tests {
                 ..Delta::default()
             };
             let now = Instant::now();
-            let told = Told::new((0, 1.0), Some(0), delta, (now, now), None, Vec::new());
+            let at = (0, 1.0, next_line(joined, part));
+            let told = Told::new(at, Some(0), delta, (now, now), None, Vec::new());
             joined.take(part, Entry::Measured(Box::new(told))).expect("a quarter");
         };
         for ms in [251, 503] {
@@ -440,9 +498,17 @@ mod tests {
 
     #[test]
     fn of_a_part_that_was_lost_only_what_it_told_of_counts_in_all() {
-        for (cut, sent, words) in [
-            (true, 4, "part 2 of 3 was lost after 1 s; figures are of the first 1 s"),
-            (false, 7, "part 2 of 3 was lost after 1 s; figures after that are of the others"),
+        for (others, sent, words) in [
+            (
+                Others::End,
+                [1, 2, 1],
+                "part 2 of 3 was lost after 1 s; figures are of the first 1 s",
+            ),
+            (
+                Others::GoOn,
+                [3, 2, 2],
+                "part 2 of 3 was lost after 1 s; figures after that are of the others",
+            ),
         ] {
             let mut joined = joined();
             (1..=3).for_each(|part| began(&mut joined, part));
@@ -451,18 +517,55 @@ mod tests {
                 told(&mut joined, part, 0, &[1]);
                 told(&mut joined, part, 1, &[1]);
             }
-            joined.lose(2, "its connection ended", cut);
-            joined.lose(2, "again", cut);
+            joined.lose(2, "its connection ended", others);
+            joined.lose(2, "again", others);
             told(&mut joined, 1, 2, &[1]);
             for part in [1, 3] {
                 finished(&mut joined, part, EndReason::Time);
             }
-            let whole = joined.conclude();
-            assert_eq!(whole.requests.sent, sent, "{cut}");
+            let (whole, counted) = joined.conclude();
+            assert_eq!(whole.requests.sent, sent.iter().sum::<u64>(), "{others:?}");
             assert_eq!(whole.parts[1].state, PartState::Lost);
+            assert_eq!(counted.loss(2).map(|loss| loss.after), Some(1));
+            // The table of parts is of what counts, too.
+            let each: Vec<u64> = whole.parts.iter().map(|part| part.sent).collect();
+            assert_eq!(each, sent);
             let told: Vec<&str> = whole.validity.reasons.iter().map(|r| &*r.text).collect();
             assert!(told.contains(&words), "{told:?}");
         }
+    }
+
+    #[test]
+    fn part_1_that_stood_still_is_the_one_that_was_lost() {
+        let mut joined = joined();
+        (1..=3).for_each(|part| began(&mut joined, part));
+        for part in [1, 2, 3] {
+            told(&mut joined, part, 0, &[1]);
+        }
+        told(&mut joined, 2, 1, &[1]);
+        joined.stood_still(Duration::from_secs(7), "part 1 of 3 stood still for 7.0 s");
+        told(&mut joined, 1, 1, &[1]);
+        finished(&mut joined, 1, EndReason::PartLost);
+        assert!(joined.open().is_empty());
+        let (whole, _) = joined.conclude();
+        let states: Vec<_> = whole.parts.iter().map(|part| (part.state, part.sent)).collect();
+        let complete = (PartState::Complete, 1);
+        assert_eq!(states, [(PartState::Lost, 1), complete, complete]);
+        let words = "part 1 of 3 stood still for 7.0 s, and the others ended without it; figures are of the first 1 s";
+        let lost: Vec<&str> = whole.validity.reasons.iter().map(|r| &*r.text).collect();
+        assert_eq!(lost, [words]);
+        assert_eq!(whole.end.reason, EndReason::PartLost);
+    }
+
+    #[test]
+    fn a_line_that_is_missing_is_noticed() {
+        let mut joined = joined();
+        began(&mut joined, 1);
+        told(&mut joined, 1, 0, &[1]);
+        let now = Instant::now();
+        let delta = Delta { told: Duration::from_secs(3), ..Delta::default() };
+        let told = Told::new((0, 3.0, 3), Some(0), delta, (now, now), None, Vec::new());
+        assert!(joined.take(1, Entry::Measured(Box::new(told))).is_err());
     }
 
     #[test]
@@ -480,15 +583,20 @@ mod tests {
         began(&mut joined, 1);
         let far = Delta { seconds: vec![(1 << 40, Tally::default())], ..Delta::default() };
         let now = Instant::now();
-        let told = Told::new((0, 1.0), None, far, (now, now), None, Vec::new());
+        let told = Told::new((0, 1.0, 1), None, far, (now, now), None, Vec::new());
         assert!(joined.take(1, Entry::Measured(Box::new(told))).is_err());
         // There is no such part, and this one has not begun.
         joined.ready(9);
         finished(&mut joined, 9, EndReason::Time);
         finished(&mut joined, 2, EndReason::Time);
         assert_eq!(joined.open(), [1, 2, 3]);
-        let many =
-            Entry::began(0, &TargetSummary::default(), (Duration::ZERO, None), usize::MAX, None);
+        let many = Entry::began(
+            0,
+            &TargetSummary::default(),
+            (Duration::ZERO, None, None),
+            usize::MAX,
+            None,
+        );
         joined.take(2, many).expect("it begins");
     }
 }

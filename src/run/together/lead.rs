@@ -14,6 +14,7 @@ use crate::meet::{FromGuest, Guests, Host, Lost, Start};
 use crate::record::Recording;
 use crate::record::summary::{End, RunPart, ScenarioSummary, ms};
 use crate::record::tally::Counts;
+use crate::run::counted::{Counted, Others};
 use crate::run::journal::Entry;
 use crate::run::summarize::Outline;
 
@@ -43,8 +44,8 @@ struct State {
 
 struct Scenario {
     joined: Joined,
-    /// When it is due, if that was set.
-    due: Option<Instant>,
+    /// When it may begin, if a time was set.
+    not_before: Option<Instant>,
     decided: bool,
     /// The slowest part's best round trip.
     round_trip: Duration,
@@ -54,7 +55,7 @@ impl Scenario {
     /// All parts begin when it is due, but not before they have been told.
     fn soon(&self) -> Go {
         let soon = Instant::now() + LEAD + self.round_trip;
-        Go::At(self.due.map_or(soon, |due| due.max(soon)))
+        Go::At(self.not_before.map_or(soon, |at| at.max(soon)))
     }
 }
 
@@ -70,7 +71,7 @@ impl Lead {
         let of = guests.of();
         let scenario = |(empty, outline): (ScenarioSummary, &Outline)| Scenario {
             joined: Joined::new(empty, outline.clone(), of),
-            due: None,
+            not_before: None,
             decided: false,
             round_trip: Duration::ZERO,
         };
@@ -87,17 +88,15 @@ impl Lead {
         let listen = state.clone().listen(host.events());
         guests.start(start);
         course.send_modify(|course| course.started = Some(start.at));
-        for (part, why) in guests.gone() {
-            state.lose(part, why, Duration::ZERO);
-        }
+        state.lose_those_gone();
         let signals = hand_on_signals(stop.clone(), move |abort| guests.stop(abort));
         (Lead(state), vec![tokio::spawn(listen), tokio::spawn(signals)])
     }
 
-    /// Marks part 1 itself as ready.
-    pub(super) fn ready(&self, scenario: usize, due: Option<Instant>) {
+    /// Part 1 itself could begin.
+    pub(super) fn ready(&self, scenario: usize, not_before: Option<Instant>) {
         self.0.change(scenario, |scenario| {
-            scenario.due = due;
+            scenario.not_before = not_before;
             scenario.joined.ready(1);
         });
     }
@@ -117,7 +116,7 @@ impl Lead {
         look(joined.recording(), joined.counts())
     }
 
-    pub(super) async fn whole(&self, scenario: usize) -> ScenarioSummary {
+    pub(super) async fn whole(&self, scenario: usize) -> (ScenarioSummary, Counted) {
         self.over(scenario, <[u64]>::is_empty).await;
         let mut scenarios = self.0.scenarios();
         let joined = &mut scenarios[scenario].joined;
@@ -140,7 +139,7 @@ impl Lead {
                 Task::Trial(..) => joined.of_trial(),
                 _ => joined,
             };
-            (scenario.due, scenario.decided) = (None, false);
+            (scenario.not_before, scenario.decided) = (None, false);
         }
         state.course.send_modify(|course| course.scenarios[index] = Orders::default());
         match task {
@@ -150,10 +149,8 @@ impl Lead {
             }
             _ => state.guests.alone(index),
         }
-        // Parts that are gone do not take part in it.
-        for (part, why) in state.guests.gone() {
-            state.lose(part, why, Duration::ZERO);
-        }
+        // Those who are gone take no part in it.
+        state.lose_those_gone();
     }
 
     pub(super) fn rest(&self) {
@@ -203,6 +200,7 @@ impl Lead {
             at,
             synchronised: member.clock.map(|clock| clock.synchronised),
             clock_error_ms: member.clock.map(|clock| ms(clock.error)),
+            connected: true,
         };
         members.into_iter().map(machine).collect()
     }
@@ -232,7 +230,12 @@ impl State {
                 FromGuest::Done => {
                     self.lose(part, "it did not tell all that it measured", PATIENCE)
                 }
-                FromGuest::Gone { reason, grace } => self.lose(part, &reason, grace),
+                FromGuest::Gone { reason, stood_still: None, grace } => {
+                    self.lose(part, &reason, grace)
+                }
+                FromGuest::Gone { stood_still: Some(time), grace, .. } => {
+                    self.stood_still(time, grace)
+                }
             }
         }
     }
@@ -262,14 +265,41 @@ impl State {
         if !scenarios.iter().any(open) {
             return;
         }
-        scenarios.iter_mut().for_each(|scenario| scenario.joined.lose(part, reason, aborts));
+        let others = if aborts { Others::End } else { Others::GoOn };
+        scenarios.iter_mut().for_each(|scenario| scenario.joined.lose(part, reason, others));
         drop(scenarios);
         if aborts {
             let reason = format!("part {part} of {} was lost: {reason}", self.of);
             self.guests.halt(&reason, grace);
-            let halt = Halt::new(reason, grace, false);
-            self.course.send_modify(|course| _ = course.halt.get_or_insert(halt));
+            self.halt(Halt::new(reason, grace, false));
         }
+        self.look_again();
+    }
+
+    /// This part itself stood still for so long, and the others ended without it.
+    fn stood_still(&self, time: Duration, grace: Duration) {
+        let reason = format!("part 1 of {} stood still for {:.1} s", self.of, time.as_secs_f64());
+        for scenario in self.scenarios().iter_mut() {
+            scenario.joined.stood_still(time, &reason);
+        }
+        self.guests.halt(&reason, grace);
+        // Whoever is left has nobody to be connected with.
+        self.halt(Halt::new(reason, grace, true));
+        self.look_again();
+    }
+
+    fn halt(&self, halt: Halt) {
+        self.course.send_modify(|course| _ = course.halt.get_or_insert(halt));
+    }
+
+    fn lose_those_gone(&self) {
+        for (part, why) in self.guests.gone() {
+            self.lose(part, why, Duration::ZERO);
+        }
+    }
+
+    /// Something was told of several scenarios.
+    fn look_again(&self) {
         self.changes.send_modify(|changes| *changes += 1);
         let count = self.scenarios().len();
         (0..count).for_each(|index| self.decide(index));

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::RunError;
+use super::counted::Counted;
 use super::journal::Entry;
 use super::summarize::{self, Outline};
 use super::tried::Tried;
@@ -19,7 +20,7 @@ use crate::engine::Stop;
 use crate::meet::{MeetError, Meeting, Start};
 use crate::plan::Plan;
 use crate::record::Recording;
-use crate::record::summary::{RunPart, ScenarioSummary};
+use crate::record::summary::{End, EndReason, RunPart, ScenarioSummary};
 use crate::record::tally::Counts;
 use follow::Follow;
 use lead::Lead;
@@ -145,11 +146,10 @@ impl Together {
         }
     }
 
-    /// Reports that this part is ready for a scenario; returns when all begin. `due` is when part 1 was to begin with
-    /// it.
-    pub(super) async fn ready(&self, scenario: usize, due: Option<Instant>) -> Go {
+    /// This part could begin with a scenario; gives when all do, which is not before the time that was set.
+    pub(super) async fn ready(&self, scenario: usize, not_before: Option<Instant>) -> Go {
         match &self.side {
-            Side::Leads(lead) => lead.ready(scenario, due),
+            Side::Leads(lead) => lead.ready(scenario, not_before),
             Side::Follows(follow) => follow.ready(scenario),
         }
         let mut course = self.course.subscribe();
@@ -179,7 +179,7 @@ impl Together {
         scenario: usize,
         always: bool,
         ends: bool,
-    ) -> (String, Option<Instant>) {
+    ) -> (End, Option<Instant>) {
         let mut course = self.course.subscribe();
         let ended = course.wait_for(|course| {
             let told = !ends && course.scenarios[scenario].end.is_some();
@@ -187,8 +187,11 @@ impl Together {
         });
         let course = ended.await.expect("we hold the sender");
         match (course.halts(always), &course.scenarios[scenario].end) {
-            (Some(halt), _) => (halt.reason.clone(), Some(halt.until)),
-            (None, end) => (end.clone().unwrap_or_default(), None),
+            (Some(halt), _) => {
+                let (reason, message) = (EndReason::PartLost, Some(halt.reason.clone()));
+                (End { reason, message }, Some(halt.until))
+            }
+            (None, message) => (End { reason: EndReason::Aborted, message: message.clone() }, None),
         }
     }
 
@@ -261,8 +264,9 @@ impl Together {
         matches!(self.side, Side::Leads(_))
     }
 
-    /// The result of a scenario over all parts, if this is part 1: waits until all are done with it.
-    pub(super) async fn whole(&self, scenario: usize) -> Option<ScenarioSummary> {
+    /// What came of a scenario in all parts, if this is part 1: waits until all are done with it.
+    /// And what of it counts.
+    pub(super) async fn whole(&self, scenario: usize) -> Option<(ScenarioSummary, Counted)> {
         match &self.side {
             Side::Leads(lead) => Some(lead.whole(scenario).await),
             Side::Follows(_) => None,

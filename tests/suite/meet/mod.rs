@@ -1,6 +1,7 @@
 //! Connected parts of a load: they begin together, part 1 has the result, and failures of any part are
 //! reported.
 
+mod lost;
 mod searches;
 
 use std::io::{BufRead, BufReader, Write};
@@ -373,10 +374,7 @@ fn those_who_did_not_come_are_named_and_nobody_waits_for_ever() {
     let whole = connected.whole();
     assert_eq!(states(&whole), ["complete", "not_run", "complete"]);
     let told = reason(&whole, "part_missing")["text"].as_str().expect("words");
-    assert!(
-        told.starts_with("part 2 of 3 sent nothing: ") && told.contains("did not come"),
-        "{told}"
-    );
+    assert!(told.starts_with("part 2 of 3 sent nothing: it was lost: it did not come"), "{told}");
 }
 
 #[test]
@@ -444,7 +442,7 @@ fn when_part_1_is_killed_the_others_end_with_reports_of_their_own() {
     for number in [2, 3] {
         let part = connected.place.part(number, 3);
         let end = &part["scenarios"][0]["end"];
-        assert_eq!(end["reason"], "aborted");
+        assert_eq!(end["reason"], "part_lost");
         let message = end["message"].as_str().expect("words");
         assert!(message.starts_with("part 1 of 3 was lost: "), "{message}");
         assert!(part["scenarios"][0]["requests"]["ok"].as_u64() > Some(30));
@@ -555,7 +553,8 @@ fn parts_speak_tls_with_the_files_of_part_1() {
     std::fs::write(connected.place.path("other.pem"), other).expect("written");
     let stranger = ended(connected.start("2/2", &["--meet-ca", "other.pem"]));
     assert_eq!(stranger.status.code(), Some(3));
-    assert!(text(&stranger.stderr).contains("TLS with "), "{}", text(&stranger.stderr));
+    let told = text(&stranger.stderr);
+    assert!(told.contains("TLS with ") && told.contains("`ca` is `--meet-ca`"), "{told}");
     let second = connected.start("2/2", &tls);
     for part in [first, second] {
         let output = ended(part);

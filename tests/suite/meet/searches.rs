@@ -95,7 +95,91 @@ fn a_search_ends_when_a_part_is_lost() {
     assert_eq!(first.status.code(), Some(3));
     let told = text(&first.stderr);
     assert!(told.starts_with("error: part 3 of 3 was lost: "), "{told}");
-    assert!(second.status.code().is_some_and(|code| [0, 3].contains(&code)), "{:?}", second.status);
+    // The other one says the same, and not that it was part 1 or that nothing had begun.
+    assert_eq!(second.status.code(), Some(3), "{}", text(&second.stderr));
+    let told = text(&second.stderr);
+    assert!(told.contains("error: --meet: part 3 of 3 was lost: "), "{told}");
+}
+
+#[test]
+fn who_loses_part_1_of_a_search_a_gate_or_a_baseline_says_so() {
+    for arguments in [
+        &["capacity", "suite.yaml", "--objective", "p90 < 500ms", "--rate", "20/s..8000/s"][..],
+        &[
+            "gate",
+            "suite.yaml",
+            "--base-flow",
+            "f",
+            "--candidate-flow",
+            "f",
+            "--gate",
+            "p50 +400% +1s",
+            "--runs",
+            "90",
+            "--force",
+        ],
+        &["noise", "suite.yaml", "--runs", "90", "--out", "baseline"],
+    ] {
+        let connected = Connected::new("load: {rate: 10/s, duration: 1s}");
+        let [mut first, second, third] =
+            ["1/3", "2/3", "3/3"].map(|part| start(&connected, part, arguments));
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        first.kill().expect("it runs");
+        ended(first);
+        for other in [second, third].map(ended) {
+            let told = text(&other.stderr);
+            assert_eq!(other.status.code(), Some(3), "{}: {told}", arguments[0]);
+            assert!(told.contains("error: --meet: part 1 of 3 was lost: "), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_or_a_baseline_ends_in_all_parts_when_one_is_lost() {
+    for arguments in [
+        &[
+            "gate",
+            "suite.yaml",
+            "--base-flow",
+            "f",
+            "--candidate-flow",
+            "f",
+            "--gate",
+            "p50 +400% +1s",
+            "--runs",
+            "90",
+            "--force",
+        ][..],
+        &["noise", "suite.yaml", "--runs", "90", "--out", "baseline"],
+    ] {
+        let connected = Connected::new("load: {rate: 10/s, duration: 1s}");
+        let [first, mut second, third] =
+            ["1/3", "2/3", "3/3"].map(|part| start(&connected, part, arguments));
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        second.kill().expect("it runs");
+        ended(second);
+        for other in [first, third].map(ended) {
+            let told = text(&other.stderr);
+            assert_eq!(other.status.code(), Some(3), "{}: {told}", arguments[0]);
+            assert!(told.contains("part 2 of 3 "), "{told}");
+        }
+    }
+}
+
+#[test]
+fn who_compares_runs_does_not_go_on_without_a_part() {
+    let connected = Connected::new("load: {rate: 10/s, duration: 1s}");
+    for arguments in [
+        &["capacity", "suite.yaml", "--objective", "p90 < 500ms", "--rate", "20/s..80/s"][..],
+        &["noise", "suite.yaml", "--out", "baseline"],
+    ] {
+        let mut all = arguments.to_vec();
+        all.extend(["--lost", "note"]);
+        let output = ended(start(&connected, "1/2", &all));
+        assert_eq!(output.status.code(), Some(2));
+        let told = text(&output.stderr);
+        assert!(told.contains("--lost note: this command compares runs of all parts"), "{told}");
+    }
 }
 
 #[test]
