@@ -33,8 +33,14 @@ pub(super) fn read(
     };
     for (index, text) in from.iter().enumerate() {
         let Some(address) = address(text, spot.index(index), problems) else { continue };
-        if watch.addresses.contains(&address) {
-            let message = format!("`{text}` is listed twice, so it would count twice");
+        if let Some(same) = watch.addresses.iter().position(|known| known.is_same(&address)) {
+            let shown = watch.addresses[same].to_string();
+            let message = match shown == address.to_string() {
+                true => format!("`{shown}` is there twice, so it would count twice"),
+                false => {
+                    format!("`{address}` is the same address as `{shown}`, so it would count twice")
+                }
+            };
             spot.index(index).problem(problems, message, |problem| problem);
         }
         watch.addresses.push(address);

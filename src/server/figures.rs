@@ -12,8 +12,18 @@ const PLACES_MAX: usize = 64;
 /// A last stretch shorter than this share of the others is noise.
 const STRETCH_MIN: f64 = 0.5;
 
-/// The figures of all places from an instant on, and the ends of the stretches that their values cover.
-pub(super) fn places(readings: &Readings, from_s: f64) -> (Vec<u64>, Vec<PlaceSummary>) {
+/// What places tell.
+#[derive(Debug, PartialEq)]
+pub(super) struct Told {
+    /// Ends of the stretches that their values are of.
+    pub(super) t_s: Vec<u64>,
+    pub(super) places: Vec<PlaceSummary>,
+    /// Places that are left out of these.
+    pub(super) unshown: u64,
+}
+
+/// The figures of all places from an instant on.
+pub(super) fn places(readings: &Readings, from_s: f64) -> Told {
     let cut: Vec<Cut<'_>> = readings
         .series
         .iter()
@@ -33,20 +43,29 @@ pub(super) fn places(readings: &Readings, from_s: f64) -> (Vec<u64>, Vec<PlaceSu
         let Place { kind, name, .. } = &cut.series.place;
         by_name.entry((*kind, name)).or_default().push(cut);
     }
-    let room = PLACES_MAX.saturating_sub(by_name.len());
+    let is_named = |kind: Kind| matches!(kind, Kind::Processes | Kind::Metric);
+    let wholes = by_name.keys().filter(|(kind, _)| !is_named(*kind)).count();
+    let room = PLACES_MAX.saturating_sub(wholes);
     let replicas = |all: &[&Cut<'_>]| if all.len() > 1 { all.len() } else { 0 };
     let with_replicas = by_name.values().map(|all| replicas(all)).sum::<usize>() <= room;
+    let mut unshown = wholes.saturating_sub(PLACES_MAX);
     let mut places = Vec::new();
-    for ((kind, name), all) in by_name.into_iter().take(PLACES_MAX) {
+    // Those with names come last.
+    let shown = by_name.into_iter().enumerate();
+    let shown = shown.filter(|(index, ((kind, _), _))| *index < PLACES_MAX || is_named(*kind));
+    for (_, ((kind, name), all)) in shown {
         let whole = Place { kind, name: name.to_owned(), replica: None };
         places.push(place(&whole, &all, &ticks, true));
-        if all.len() > 1 && with_replicas {
+        if !with_replicas {
+            unshown += replicas(&all);
+        } else if all.len() > 1 {
             let mut all = all;
             all.sort_by(|a, b| a.series.place.cmp(&b.series.place));
             places.extend(all.iter().map(|cut| place(&cut.series.place, &[cut], &ticks, false)));
         }
     }
-    (ticks.into_iter().map(u64::from).collect(), places)
+    let t_s = ticks.into_iter().map(u64::from).collect();
+    Told { t_s, places, unshown: unshown as u64 }
 }
 
 /// The selected part of a series.
@@ -82,15 +101,18 @@ fn place(place: &Place, all: &[&Cut<'_>], ticks: &[u32], over_time: bool) -> Pla
     let whole = Step { seconds, ..whole.unwrap_or_default() };
     let figures = [Figure::Value].into_iter().chain(Figure::NAMED.map(|(_, figure)| figure));
     let figures = figures.filter_map(|figure| {
-        let at = |tick: &u32| by_tick.get(tick).and_then(|step| value(figure, step)).map(rounded);
+        let at = |tick: &u32| {
+            let value = by_tick.get(tick).and_then(|step| value(figure, step));
+            value.filter(|value| value.is_finite()).map(rounded)
+        };
         let values: Vec<Option<f64>> = ticks.iter().map(at).collect();
         let told: Vec<f64> = values.iter().flatten().copied().collect();
         let value = match is_level(figure, &whole.counts) {
             true => (!told.is_empty()).then(|| told.iter().sum::<f64>() / told.len() as f64),
-            false => value(figure, &whole),
+            false => value(figure, &whole).filter(|value| value.is_finite()),
         };
         let max = told.iter().copied().reduce(f64::max);
-        let is_there = value.is_some() || max.is_some();
+        let is_there = value.is_some() || max.is_some() || is_level(figure, &whole.counts);
         let values = if over_time { values } else { Vec::new() };
         is_there.then(|| (figure, FigureSummary { value: value.map(rounded), max, values }))
     });
@@ -106,7 +128,12 @@ fn place(place: &Place, all: &[&Cut<'_>], ticks: &[u32], over_time: bool) -> Pla
         },
         replicas: all.iter().filter_map(|cut| cut.series.place.replica.clone()).collect(),
         restarts: all.iter().map(|cut| cut.series.restarts).sum(),
-        gone_after_s: all.iter().filter_map(|cut| cut.gone).reduce(f64::max).map(rounded),
+        // Of several, the last one counts.
+        gone_after_s: all
+            .iter()
+            .map(|cut| cut.gone)
+            .collect::<Option<Vec<f64>>>()
+            .and_then(|gone| gone.into_iter().reduce(f64::max).map(rounded)),
         pending_by_littles_law: whole.counts.get(Quantity::Pending).is_none()
             && whole.counts.get(Quantity::Receiving).is_some(),
         figures: figures.collect(),
@@ -115,12 +142,14 @@ fn place(place: &Place, all: &[&Cut<'_>], ticks: &[u32], over_time: bool) -> Pla
 
 /// Whether a figure is a level at an instant, not a change since the last one.
 fn is_level(figure: Figure, counts: &Counts) -> bool {
-    match figure {
-        Figure::Pending => counts.get(Quantity::Pending).is_some(),
-        Figure::Memory | Figure::Threads | Figure::Busiest => true,
-        Figure::Value => counts.get(Quantity::Value).is_some(),
-        _ => false,
-    }
+    let quantity = match figure {
+        Figure::Pending => Quantity::Pending,
+        Figure::Memory => Quantity::Memory,
+        Figure::Threads => Quantity::Threads,
+        Figure::Value => Quantity::Value,
+        _ => return false,
+    };
+    counts.get(quantity).is_some()
 }
 
 fn value(figure: Figure, step: &Step) -> Option<f64> {
@@ -144,7 +173,11 @@ fn value(figure: Figure, step: &Step) -> Option<f64> {
         Figure::Received => per_s(get(Quantity::BytesIn)),
         Figure::Sent => per_s(get(Quantity::BytesOut)),
         Figure::Cpu => per_s(get(Quantity::CpuSeconds)),
-        Figure::Busiest => get(Quantity::Busiest),
+        // One of several uses no more than all.
+        Figure::Busiest => {
+            let (one, all) = (get(Quantity::BusiestSeconds), get(Quantity::CpuSeconds));
+            per_s(one.zip(all).map(|(one, all)| one.min(all)))
+        }
         Figure::Memory => get(Quantity::Memory),
         Figure::Threads => get(Quantity::Threads),
         Figure::Value => get(Quantity::Value).or_else(|| per_s(get(Quantity::Growing))),
@@ -183,8 +216,8 @@ mod tests {
             readings.add(0, second, n, fast);
             readings.add(1, second, n, slow);
         }
-        let (ticks, all) = places(&readings, 0.0);
-        assert_eq!(ticks, [1, 2, 3, 4]);
+        let Told { t_s, places: all, unshown } = places(&readings, 0.0);
+        assert_eq!((t_s, unshown), (vec![1, 2, 3, 4], 0));
         let names: Vec<String> = all.iter().map(PlaceSummary::full_name).collect();
         assert_eq!(names, ["enc", "enc/rep-0", "enc/rep-1"]);
         let value = |place: usize, figure| all[place].value(figure);
@@ -197,8 +230,58 @@ mod tests {
         assert!(all[0].pending_by_littles_law);
         assert_eq!(all[0].figures[&Figure::Rate].values, [Some(40.0); 4]);
         assert!(all[1].figures[&Figure::Rate].values.is_empty());
-        // Only the last two seconds.
-        let (ticks, all) = places(&readings, 3.0);
-        assert_eq!((ticks, all[0].value(Figure::Rate)), (vec![3, 4], Some(40.0)));
+        // The last two seconds alone.
+        let told = places(&readings, 3.0);
+        assert_eq!((told.t_s, told.places[0].value(Figure::Rate)), (vec![3, 4], Some(40.0)));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let mut readings = Readings::of(1);
+        for second in 0..=2 {
+            let n = f64::from(second);
+            let all = (0..100).map(|k| pod(&format!("enc/rep-{k}"), n, n));
+            readings.add(
+                0,
+                second,
+                n,
+                Page { places: all.collect(), unread: 7, ..Page::default() },
+            );
+        }
+        let told = places(&readings, 0.0);
+        assert_eq!((told.places.len(), told.unshown, readings.unread()), (1, 100, 7));
+        assert_eq!(told.places[0].value(Figure::Rate), Some(100.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_figure() {
+        let mut readings = Readings::of(1);
+        for second in 0..=3 {
+            let n = f64::from(second);
+            let (place, mut counts) = pod("enc/rep-0", 10.0 * n, n);
+            counts.set(Quantity::Pending, f64::NAN);
+            counts.set(Quantity::Memory, if second == 2 { f64::NAN } else { 100.0 });
+            readings.add(0, second, n, Page { places: vec![(place, counts)], ..Page::default() });
+        }
+        let all = places(&readings, 0.0).places;
+        let figure = |figure| &all[0].figures[&figure];
+        assert_eq!((figure(Figure::Pending).value, figure(Figure::Pending).max), (None, None));
+        assert!(!all[0].pending_by_littles_law);
+        assert_eq!(figure(Figure::Memory).value, Some(100.0));
+        assert_eq!(figure(Figure::Memory).values, [Some(100.0), None, Some(100.0)]);
+    }
+
+    #[test]
+    fn one_process_is_never_busier_than_all() {
+        let mut readings = Readings::of(1);
+        for (second, at_s, busy_s) in [(0, -0.004, 0.0), (1, 1.02, 0.43), (2, 1.98, 0.83)] {
+            let mut counts = Counts::default();
+            counts.set(Quantity::CpuSeconds, busy_s);
+            counts.set(Quantity::BusiestSeconds, busy_s);
+            let places = vec![(Place::processes(), counts)];
+            readings.add(0, second, at_s, Page { places, ..Page::default() });
+        }
+        let all = places(&readings, 0.0).places;
+        assert_eq!(all[0].figures[&Figure::Busiest], all[0].figures[&Figure::Cpu]);
     }
 }

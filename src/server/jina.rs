@@ -1,6 +1,8 @@
 //! Jina's names for the metrics of a pod, in three families (receiving, sending and processing requests), as a
 //! Summary of prometheus_client or a histogram of OpenTelemetry.
 
+use std::collections::HashSet;
+
 use super::readings::{Counts, Page, Place, Quantity};
 use super::text::{Line, Sample, lines};
 
@@ -40,6 +42,7 @@ pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
     let mut found = Page::default();
     let mut of_process = Counts::default();
     let mut counters: Vec<&str> = Vec::new();
+    let mut unread: HashSet<Place> = HashSet::new();
     for line in lines(page) {
         let sample = match line {
             Line::Type(name, "counter") => {
@@ -55,9 +58,6 @@ pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
             Line::Sample(sample) => sample,
         };
         found.samples += 1;
-        if !sample.value.is_finite() {
-            continue;
-        }
         if let Some(quantity) = quantity(sample.name) {
             let place = place(&sample, host);
             let known = found.places.iter().position(|(known, _)| *known == place);
@@ -67,12 +67,14 @@ pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
                     found.places.len() - 1
                 })
             });
-            if let Some(index) = index {
-                found.places[index].1.add(quantity, sample.value);
-            }
+            let Some(index) = index else {
+                unread.insert(self::place(&sample, host));
+                continue;
+            };
+            found.places[index].1.add(quantity, quantity.usable(sample.value));
         } else if let Some((_, quantity)) = OF_PROCESS.iter().find(|(name, _)| *name == sample.name)
         {
-            of_process.add(*quantity, sample.value);
+            of_process.add(*quantity, quantity.usable(sample.value));
         }
         if also.iter().any(|asked| asked == sample.name) {
             named(&mut found.named, &sample, &counters);
@@ -85,13 +87,14 @@ pub(super) fn read(page: &str, also: &[String], host: &str) -> Page {
             _ => found.places.push((Place::of_host(host), of_process)),
         }
     }
+    found.unread = unread.len();
     found
 }
 
 /// All values of the same name are added up: the result is a figure, not a table.
 fn named(all: &mut Vec<(String, f64, bool)>, sample: &Sample<'_>, counters: &[&str]) {
     match all.iter_mut().find(|(known, ..)| known == sample.name) {
-        Some((_, value, _)) => *value += sample.value,
+        Some((_, value, grows)) => *value += kind(*grows).usable(sample.value),
         None => {
             let base = sample.name.strip_suffix("_total").unwrap_or(sample.name);
             let grows = ["_total", "_count", "_sum", "_bucket"]
@@ -99,9 +102,14 @@ fn named(all: &mut Vec<(String, f64, bool)>, sample: &Sample<'_>, counters: &[&s
                 .any(|end| sample.name.ends_with(end))
                 || counters.contains(&sample.name)
                 || counters.contains(&base);
-            all.push((sample.name.to_owned(), sample.value, grows));
+            all.push((sample.name.to_owned(), kind(grows).usable(sample.value), grows));
         }
     }
+}
+
+/// What another metric is.
+fn kind(grows: bool) -> Quantity {
+    if grows { Quantity::Growing } else { Quantity::Value }
 }
 
 /// The quantity of a value, from its name.
@@ -190,5 +198,28 @@ mod tests {
             "h:1",
         );
         assert_eq!(two.places[2].0, Place::of_host("h:1"));
+    }
+
+    #[test]
+    fn what_can_be_no_value_is_none() {
+        let page = "jina_number_of_pending_requests{runtime_name=\"a\"} +Inf\n\
+                    jina_failed_requests_total{runtime_name=\"a\"} -1\n\
+                    process_resident_memory_bytes -1\nqueue -4\nqueue{of=\"b\"} 1\nload +Inf\n";
+        let page = read(page, &["queue".into(), "load".into()], "h:1");
+        let counts = page.places[0].1;
+        for quantity in [Quantity::Pending, Quantity::Memory, Quantity::Failed] {
+            assert!(counts.get(quantity).is_some_and(f64::is_nan), "{quantity:?}");
+        }
+        assert_eq!(page.named[0], ("queue".to_owned(), -3.0, false));
+        assert!(page.named[1].1.is_nan(), "{page:?}");
+    }
+
+    #[test]
+    fn places_without_room_are_counted() {
+        let line =
+            |n: usize| format!("jina_failed_requests_total{{runtime_name=\"e/rep-{n}\"}} 1\n");
+        let page: String = (0..1000).chain(0..1000).map(line).collect();
+        let page = read(&page, &[], "h:1");
+        assert_eq!((page.places.len(), page.unread), (PLACES_MAX, 1000 - PLACES_MAX));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::time::Instant;
 
 use super::readings::{Counts, Quantity};
 
@@ -12,9 +11,11 @@ pub(super) struct Processes {
     group: i32,
     /// Clock ticks used by each process, by its id and start time.
     last: HashMap<(i32, u64), u64>,
-    looked: Option<Instant>,
-    /// Total over all, including processes that have ended.
+    looked: bool,
+    /// All together, with those of processes that have ended.
     cpu_s: f64,
+    /// Of the process that used most from one look to the next, added up.
+    busiest_s: f64,
 }
 
 /// One process, from `/proc/PID/stat`.
@@ -31,7 +32,7 @@ struct Stat {
 
 impl Processes {
     pub(super) fn of_group(group: i32) -> Processes {
-        Processes { group, last: HashMap::new(), looked: None, cpu_s: 0.0 }
+        Processes { group, last: HashMap::new(), looked: false, cpu_s: 0.0, busiest_s: 0.0 }
     }
 
     /// Their current usage; `None` if it is unknown.
@@ -48,23 +49,23 @@ impl Processes {
         if ours.is_empty() {
             return None;
         }
-        let now = Instant::now();
-        let seconds = self.looked.replace(now).map(|then| (now - then).as_secs_f64());
+        let looked = std::mem::replace(&mut self.looked, true);
         let per_s = rustix::param::clock_ticks_per_second().max(1) as f64;
         let mut busiest: f64 = 0.0;
         for process in &ours {
             let last = self.last.insert((process.pid, process.began), process.ticks);
-            // A process that is new since the last look used all of its time since then.
-            let known = last.or((seconds.is_some()).then_some(0));
+            // Of one that is new since the last look, all it used was since then.
+            let known = last.or(looked.then_some(0));
             let used = process.ticks.saturating_sub(known.unwrap_or(process.ticks)) as f64 / per_s;
             self.cpu_s += used;
-            busiest = busiest.max(used / seconds.unwrap_or(f64::INFINITY).max(1e-3));
+            busiest = busiest.max(used);
         }
+        self.busiest_s += busiest;
         let there: HashSet<(i32, u64)> = ours.iter().map(|p| (p.pid, p.began)).collect();
         self.last.retain(|process, _| there.contains(process));
         let mut counts = Counts::default();
         counts.set(Quantity::CpuSeconds, self.cpu_s);
-        counts.set(Quantity::Busiest, busiest);
+        counts.set(Quantity::BusiestSeconds, self.busiest_s);
         let pages: u64 = ours.iter().map(|process| process.pages).sum();
         counts.set(Quantity::Memory, (pages * rustix::param::page_size() as u64) as f64);
         let threads: u64 = ours.iter().map(|process| process.threads).sum();
@@ -157,7 +158,7 @@ mod tests {
         let mut processes = Processes::of_group(own);
         let first = processes.look().expect("we are there");
         let mut sum = 0u64;
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         while began.elapsed().as_millis() < 60 {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
@@ -167,5 +168,6 @@ mod tests {
             first.get(Quantity::Memory) > Some(1e6) && then.get(Quantity::Threads) >= Some(1.0)
         );
         assert!(then.get(Quantity::CpuSeconds) > first.get(Quantity::CpuSeconds));
+        assert!(then.get(Quantity::BusiestSeconds) <= then.get(Quantity::CpuSeconds));
     }
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::figures::places;
 use super::readings::Page;
 use super::readings::{Counts, Place, Quantity, Readings};
 use super::summary::{ServerSummary, SourceSummary};
+
+/// A total or a value; null where it is there and is no number.
+type Counted = (Quantity, Option<f64>);
 
 /// One reading of a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,10 +25,10 @@ pub(crate) struct Reading {
     problem: Option<String>,
     /// Counts by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    places: Vec<(Place, Vec<(Quantity, f64)>)>,
-    /// Name and value of each metric, and whether it only grows.
+    places: Vec<(Place, Vec<Counted>)>,
+    /// Metrics by name, and whether each only grows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    named: Vec<(String, f64, bool)>,
+    named: Vec<(String, Option<f64>, bool)>,
 }
 
 impl Reading {
@@ -38,8 +40,7 @@ impl Reading {
         let told = |counts: &Counts| {
             let each = Quantity::ALL.into_iter();
             let each = each.filter_map(|quantity| Some((quantity, counts.get(quantity)?)));
-            // Infinite values and NaN cannot be written in JSON.
-            each.filter(|(_, value)| value.is_finite()).collect()
+            each.map(|(quantity, value)| (quantity, number(value))).collect()
         };
         let places = page.iter().flat_map(|page| &page.places);
         let named = page.iter().flat_map(|page| &page.named);
@@ -50,9 +51,16 @@ impl Reading {
             at_s,
             problem,
             places: places.map(|(place, counts)| (place.clone(), told(counts))).collect(),
-            named: named.filter(|(_, value, _)| value.is_finite()).cloned().collect(),
+            named: named
+                .map(|(name, value, grows)| (name.clone(), number(*value), *grows))
+                .collect(),
         }
     }
+}
+
+/// A number that is none has no place in JSON.
+fn number(value: f64) -> Option<f64> {
+    Some(value).filter(|value| value.is_finite())
 }
 
 /// Rebuilds the metrics of a Flow from its readings.
@@ -83,11 +91,16 @@ impl Replay {
         known.address = name;
         known.note(at_s, problem.as_deref());
         if problem.is_none() {
-            let counts = |told: Vec<(Quantity, f64)>| {
+            let counts = |told: Vec<Counted>| {
                 let mut counts = Counts::default();
-                told.into_iter().for_each(|(quantity, value)| counts.set(quantity, value));
+                let all = told.into_iter();
+                all.for_each(|(quantity, value)| counts.set(quantity, value.unwrap_or(f64::NAN)));
                 counts
             };
+            let named = named.into_iter();
+            let named = named
+                .map(|(name, value, grows)| (name, value.unwrap_or(f64::NAN), grows))
+                .collect();
             let places = places.into_iter().map(|(place, told)| (place, counts(told))).collect();
             self.readings.add(source, tick, at_s, Page { places, named, ..Page::default() });
         }
@@ -95,15 +108,15 @@ impl Replay {
 
     /// The summary of all readings; `None` if there are none.
     pub(crate) fn summary(&self) -> Option<ServerSummary> {
-        let (t_s, places) = places(&self.readings, f64::NEG_INFINITY);
         let sources = self.sources.clone();
-        (!sources.is_empty()).then_some(ServerSummary { sources, t_s, places })
+        (!sources.is_empty()).then(|| ServerSummary::new(sources, &self.readings, &[]))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Figure;
 
     #[test]
     fn readings_add_up_to_the_same_when_they_are_read_again() {
@@ -119,6 +132,7 @@ mod tests {
                 places: vec![(Place::pod("enc/rep-0", None), counts)],
                 named: vec![("queue".into(), n, false)],
                 samples: 4,
+                ..Page::default()
             };
             let reading = Reading::new((0, "http://a/metrics"), (tick, n), (Some(&page), None));
             let text = serde_json::to_string(&reading).expect("plain data");
@@ -131,9 +145,10 @@ mod tests {
             (2000, 2000.0),
             (None, Some("is gone".into())),
         ));
-        let (t_s, places) = places(&readings, f64::NEG_INFINITY);
         let found = replay.summary().expect("it was read");
-        assert_eq!((found.t_s, found.places), (t_s, places));
+        let expected = ServerSummary::new(found.sources.clone(), &readings, &[]);
+        assert_eq!(found, expected);
+        assert_eq!(found.places[0].value(Figure::Rate), Some(10.0));
         let source = &found.sources[0];
         assert_eq!((source.scrapes, source.failed), (2001, 1));
         assert_eq!(source.problem.as_deref(), Some("is gone"));

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::jina;
 use super::readings::Page;
+use super::summary::query_name;
 use super::{Address, Watch};
 use crate::client::{ConfigError, tls_for};
 use crate::error::innermost;
@@ -46,10 +47,12 @@ pub(super) enum ScrapeError {
     NoMetrics,
     #[error("does not answer as a Prometheus server does")]
     NotPrometheus,
-    #[error("refuses the query: {0}")]
+    #[error("is refused: {0}")]
     Query(String),
-    #[error("has {0} series for the query, expected one: put `sum(…)` or `avg(…)` around it")]
+    #[error("gives {0} series, expected one: put `sum(…)` or `avg(…)` around it")]
     Series(usize),
+    #[error("gives a text, expected a number")]
+    Text,
     #[error("cannot be reached with TLS as it is set: {0}")]
     Tls(String),
 }
@@ -65,7 +68,7 @@ impl Source {
     pub(super) fn name(&self) -> String {
         match self {
             Source::Metrics(address) => address.to_string(),
-            Source::Query { name, .. } => format!("query `{name}`"),
+            Source::Query { name, .. } => query_name(name),
         }
     }
 
@@ -164,6 +167,7 @@ fn result(text: Result<String, ScrapeError>) -> Result<Option<f64>, ScrapeError>
         return Err(refused(&text));
     };
     let pair = match data.result_type.as_str() {
+        "string" => return Err(ScrapeError::Text),
         "scalar" => data.result.get(1).cloned(),
         _ => match data.result.as_slice() {
             [] => return Ok(None),
@@ -192,9 +196,11 @@ mod tests {
         assert_eq!(of(&data("vector", "[]")), Ok(None));
         assert_eq!(of(&data("vector", r#"[{"metric":{},"value":[1,"NaN"]}]"#)), Ok(None));
         let two = r#"[{"value":[1,"1"]},{"value":[1,"2"]}]"#;
-        assert!(of(&data("vector", two)).unwrap_err().contains("has 2 series for the query"));
+        assert!(of(&data("vector", two)).unwrap_err().contains("gives 2 series, expected one"));
+        let text = data("string", r#"[1,"abc"]"#);
+        assert_eq!(of(&text), Err("gives a text, expected a number".into()));
         let refused = r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#;
-        assert_eq!(of(refused), Err("refuses the query: parse error".into()));
+        assert_eq!(of(refused), Err("is refused: parse error".into()));
         let other = Err("does not answer as a Prometheus server does".into());
         for text in [
             "",

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::figures::{Told, places};
+use super::readings::Readings;
 use crate::metric::Figure;
 
 /// What the Flow told of itself while it was under load.
@@ -18,6 +20,19 @@ pub struct ServerSummary {
     /// Executors and the gateway, each followed by its replicas if it has several; then processes, metrics and
     /// queries.
     pub places: Vec<PlaceSummary>,
+    /// Metrics and queries by name that never gave a value; omitted if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Places that were not read, because there were too many: they are in no figure. Omitted if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
+    /// Places, most of them replicas, that `places` leaves out because there were too many. Omitted if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unshown: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One source.
@@ -33,6 +48,10 @@ pub struct SourceSummary {
     pub problem: Option<String>,
     /// When that was, from the start of the measurement; below 0 if before it.
     pub problem_at_s: Option<f64>,
+    /// Another address that told of the same pods of the same machine; they are counted once. Omitted if there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
 }
 
 /// What a place is.
@@ -80,7 +99,7 @@ pub struct FigureSummary {
     pub value: Option<f64>,
     /// The highest of its values over time.
     pub max: Option<f64>,
-    /// Over time, for each of `t_s`; omitted for single replicas.
+    /// Over time, for each of `t_s`; omitted for single replicas of several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Option<f64>>,
 }
@@ -108,6 +127,17 @@ impl SourceSummary {
 }
 
 impl ServerSummary {
+    /// What readings add up to. `named`: metrics and queries that have a name of their own.
+    pub(super) fn new(
+        sources: Vec<SourceSummary>,
+        readings: &Readings,
+        named: &[String],
+    ) -> ServerSummary {
+        let Told { t_s, places, unshown } = places(readings, f64::NEG_INFINITY);
+        let missing = named.iter().filter(|name| !readings.has_value(name)).cloned().collect();
+        ServerSummary { sources, t_s, places, missing, unread: readings.unread() as u64, unshown }
+    }
+
     /// All figures of all places.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let of_place = |place: &PlaceSummary| {
@@ -140,17 +170,55 @@ impl ServerSummary {
             };
             Some(format!("{} {problem}{times}", source.address))
         });
+        let twice = self.sources.iter().filter_map(|source| {
+            let other = source.same_as.as_ref()?;
+            Some(format!(
+                "{} tells of pods that {other} tells of too, on the same machine; they are counted once",
+                source.address
+            ))
+        });
         let of_places = self.places.iter().flat_map(|place| {
             let name = place.full_name();
             let gone = place.gone_after_s;
             let gone = gone.map(|at| format!("{name} has no metrics any more after {at:.0} s"));
-            let times = if place.restarts == 1 { "once" } else { "several times" };
-            let again = (place.restarts > 0)
-                .then(|| format!("the counters of {name} began again at zero {times}"));
+            // That of its replicas is told of each.
+            let of_each = place.replica.is_none()
+                && self.places.iter().any(|one| one.replica.is_some() && one.name == place.name);
+            let again = (place.restarts > 0 && !of_each).then(|| {
+                let times = match place.restarts {
+                    1 => "once".into(),
+                    times => format!("{times} times"),
+                };
+                format!("the counters of {name} began again at zero {times}")
+            });
             gone.into_iter().chain(again)
         });
-        of_sources.chain(of_places).collect()
+        let missing = self.missing.iter().filter_map(|name| self.why_missing(name));
+        let unread = (self.unread > 0).then(|| {
+            format!("{} more places are in no figure: there were too many to read", self.unread)
+        });
+        let unshown = (self.unshown > 0)
+            .then(|| format!("{} more places are not shown: there were too many", self.unshown));
+        let of_all = missing.chain(unread).chain(unshown);
+        of_sources.chain(twice).chain(of_places).chain(of_all).collect()
     }
+
+    /// That a metric or query gave nothing; `None` where it is told already why it could not be read.
+    fn why_missing(&self, name: &str) -> Option<String> {
+        let query = query_name(name);
+        match self.sources.iter().find(|source| source.address == query) {
+            Some(source) => source.problem.is_none().then(|| format!("{query} never gave a value")),
+            None => {
+                let was_read = self.sources.iter().any(|source| source.failed < source.scrapes);
+                was_read.then(|| format!("no address has a metric `{name}` with a value"))
+            }
+        }
+    }
+}
+
+/// How the source of a query is named.
+pub(super) fn query_name(name: &str) -> String {
+    format!("query `{name}`")
 }
 
 impl PlaceSummary {
@@ -165,5 +233,56 @@ impl PlaceSummary {
     /// A figure over the whole load.
     pub(crate) fn value(&self, figure: Figure) -> Option<f64> {
         self.figures.get(&figure)?.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_replicas_is_not_told_of_their_executor_again() {
+        let place = |replica: Option<&str>, restarts| PlaceSummary {
+            name: "enc".into(),
+            replica: replica.map(str::to_owned),
+            restarts,
+            ..PlaceSummary::default()
+        };
+        let told = |places| ServerSummary { places, ..ServerSummary::default() }.problems();
+        let each = vec![place(None, 2), place(Some("rep-0"), 1), place(Some("rep-1"), 1)];
+        let expected = ["enc/rep-0", "enc/rep-1"]
+            .map(|name| format!("the counters of {name} began again at zero once"));
+        assert_eq!(told(each), expected);
+        assert_eq!(told(vec![place(None, 2)]), ["the counters of enc began again at zero 2 times"]);
+    }
+
+    #[test]
+    fn what_never_gave_a_value_is_told_once() {
+        let source = |address: &str, problem: Option<&str>| SourceSummary {
+            address: address.into(),
+            scrapes: 2,
+            failed: if problem.is_some() { 2 } else { 0 },
+            problem: problem.map(str::to_owned),
+            ..SourceSummary::default()
+        };
+        let summary = ServerSummary {
+            sources: vec![
+                source("http://a/metrics", None),
+                source("query `none`", None),
+                source("query `wrong`", Some("is refused: parse error")),
+            ],
+            missing: vec!["queue".into(), "none".into(), "wrong".into()],
+            unread: 5,
+            unshown: 9,
+            ..ServerSummary::default()
+        };
+        let expected = [
+            "query `wrong` is refused: parse error",
+            "no address has a metric `queue` with a value",
+            "query `none` never gave a value",
+            "5 more places are in no figure: there were too many to read",
+            "9 more places are not shown: there were too many",
+        ];
+        assert_eq!(summary.problems(), expected);
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that reads a Flow's metrics once a second while it is under load.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::figures::places;
+use super::figures::{Told, places};
 use super::processes::Processes;
 use super::readings::Page;
 use super::readings::{Place, Readings};
@@ -21,6 +22,15 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// A reading this shortly before the start counts as made at the start.
 const JUST_BEFORE: Duration = Duration::from_millis(250);
+
+/// If it matters by no more than this share of the load when exactly a source was read, it is not read twice.
+const UNCERTAIN_MAX: f64 = 0.005;
+
+/// The least time between the two: shorter ones tell no rate.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// How long names of hosts that may be the same are looked up.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait for the thread to end.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,8 +54,14 @@ struct Shared {
     sources: Vec<SourceSummary>,
     /// Readings since they were last fetched.
     news: Vec<Reading>,
+    /// When what is measured began.
+    origin: Option<Instant>,
     /// When the load was over: later readings count as made at that time, however long they take.
     over: Option<Instant>,
+    /// Of each source the first one that asks the same machine at the same port, which may be itself.
+    same: Vec<usize>,
+    /// Metrics and queries that have a name of their own.
+    named: Vec<String>,
 }
 
 /// A source that the thread reads.
@@ -73,9 +89,15 @@ impl Watcher {
         if told.is_empty() {
             return None;
         }
-        let readings = Readings::of(told.len());
-        let shared =
-            Arc::new(Mutex::new(Shared { readings, sources: told, news: Vec::new(), over: None }));
+        let shared = Arc::new(Mutex::new(Shared {
+            readings: Readings::of(told.len()),
+            news: Vec::new(),
+            origin: None,
+            over: None,
+            same: (0..told.len()).collect(),
+            named: watch.named().map(str::to_owned).collect(),
+            sources: told,
+        }));
         let (begin, begun) = watch::channel(None);
         let stop = CancellationToken::new();
         let (done, is_done) = oneshot::channel();
@@ -83,6 +105,8 @@ impl Watcher {
         let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return };
+            let same = runtime.block_on(same_machines(&sources));
+            same.into_iter().enumerate().for_each(|(index, same)| lock(&all).same[index] = same);
             let client = client(&watch);
             let also: Arc<[String]> = watch.also.into();
             let of_source =
@@ -104,13 +128,14 @@ impl Watcher {
 
     /// Sets the start of measurement.
     pub(crate) fn begin(&self, measured_from: Instant) {
+        lock(&self.shared).origin = Some(measured_from);
         self.begin.send_replace(Some(measured_from));
     }
 
     /// The figures of the last seconds.
     pub(crate) fn recent(&self, elapsed: Duration, seconds: u64) -> Vec<Seen> {
         let from_s = (elapsed.as_secs_f64() - seconds as f64).max(0.0);
-        let (_, places) = places(&lock(&self.shared).readings, from_s);
+        let Told { places, .. } = places(&lock(&self.shared).readings, from_s);
         ServerSummary { places, ..ServerSummary::default() }.seen()
     }
 
@@ -121,9 +146,7 @@ impl Watcher {
 
     /// The summary so far.
     pub(crate) fn so_far(&self) -> ServerSummary {
-        let shared = lock(&self.shared);
-        let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
-        ServerSummary { sources: shared.sources.clone(), t_s, places }
+        lock(&self.shared).summary()
     }
 
     /// Reads everything once more, and returns the summary.
@@ -131,16 +154,73 @@ impl Watcher {
         lock(&self.shared).over = Some(Instant::now());
         self.stop.cancel();
         let _ = tokio::time::timeout(END_TIMEOUT, self.done).await;
-        let shared = lock(&self.shared);
-        let (t_s, places) = places(&shared.readings, f64::NEG_INFINITY);
-        let mut sources = shared.sources.clone();
-        // A source that has not answered at all yet has no reported reading.
-        for source in sources.iter_mut().filter(|source| source.scrapes == 0) {
+        let mut shared = lock(&self.shared);
+        if let Some((origin, over)) = shared.origin.zip(shared.over) {
+            shared.readings.settle(seconds_between(origin, over));
+        }
+        // Of one that was asked and has not answered yet, nobody was told.
+        for source in shared.sources.iter_mut().filter(|source| source.scrapes == 0) {
             (source.scrapes, source.failed) = (1, 1);
             source.problem = Some(ScrapeError::Slow(END_TIMEOUT).to_string());
         }
-        ServerSummary { sources, t_s, places }
+        shared.summary()
     }
+}
+
+impl Shared {
+    fn summary(&self) -> ServerSummary {
+        ServerSummary::new(self.sources.clone(), &self.readings, &self.named)
+    }
+
+    /// Whether the figures of a source depend on when exactly it was read.
+    fn is_uncertain(&self, source: usize, origin: Instant, last: Instant) -> bool {
+        let Some(over) = self.over else { return false };
+        let early_s = -self.readings.start(source).unwrap_or_default().min(0.0);
+        let late_s = seconds_between(over, last).max(0.0);
+        early_s + late_s > UNCERTAIN_MAX * seconds_between(origin, over)
+    }
+
+    /// Leaves out what another source tells of the same pods of the same machine.
+    fn leave_once(&mut self, index: usize, page: &mut Page) {
+        let (same, readings) = (&self.same, &self.readings);
+        let other = |source: usize| source != index && same[source] == same[index];
+        let before = page.places.len();
+        page.places.retain(|(place, _)| !readings.is_told_by(place, other));
+        if page.places.len() < before {
+            page.places.retain(|(place, _)| !place.is_host());
+            let known = (0..same.len()).find(|source| other(*source));
+            self.sources[index].same_as = known.map(|known| self.sources[known].address.clone());
+        }
+    }
+}
+
+/// Of each source the first one that asks the same machine at the same port.
+async fn same_machines(sources: &[Source]) -> Vec<usize> {
+    let endpoint = |source: &Source| match source {
+        Source::Metrics(address) => Some(address.endpoint()),
+        Source::Query { .. } => None,
+    };
+    let endpoints: Vec<Option<(String, u16)>> = sources.iter().map(endpoint).collect();
+    let lookups = endpoints.iter().map(|endpoint| async {
+        let Some((host, port)) = endpoint else { return Vec::new() };
+        // Nobody else could be the same.
+        if endpoints.iter().flatten().filter(|(_, other)| other == port).count() < 2 {
+            return Vec::new();
+        }
+        let found = tokio::net::lookup_host((host.as_str(), *port));
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, found).await;
+        let found = found.ok().and_then(Result::ok).into_iter().flatten();
+        found.map(|address| address.ip().to_canonical()).collect::<Vec<IpAddr>>()
+    });
+    let ips = join_all(lookups).await;
+    let is_same = |one: usize, other: usize| {
+        let ports = endpoints[one].as_ref().zip(endpoints[other].as_ref());
+        ports.is_some_and(|((_, one), (_, other))| one == other)
+            && ips[one].iter().any(|ip| ips[other].contains(ip))
+    };
+    (0..sources.len())
+        .map(|one| (0..one).find(|other| is_same(one, *other)).unwrap_or(one))
+        .collect()
 }
 
 /// Reads a source until it has to stop, and then once more.
@@ -152,7 +232,7 @@ async fn follow(
     stop: CancellationToken,
 ) {
     let began = Instant::now();
-    let early = reader.read_unless(&stop).await;
+    let early = reader.read_unless(&stop, shared).await;
     let origin = tokio::select! {
         origin = begun.wait_for(Option::is_some) => origin.ok().and_then(|origin| *origin),
         () = stop.cancelled() => None,
@@ -162,20 +242,35 @@ async fn follow(
     let is_start = origin.saturating_duration_since(early_at) <= JUST_BEFORE && early.is_ok();
     tell(index, shared, (0, origin), early_at, early);
     let mut tick = u32::from(is_start || early_at > origin);
+    // Whether it has answered since the load was over, and whether it was asked after that.
+    let (mut has_answered, mut is_second) = (false, false);
     loop {
         let due = origin + EVERY * tick;
-        let last = tokio::select! {
+        tokio::select! {
             biased;
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep_until(due.into()) => false,
-        };
+            () = stop.cancelled() => (),
+            () = tokio::time::sleep_until(due.into()) => (),
+        }
         let began = Instant::now();
-        let read = reader.read_unless(&stop).await;
-        // A source that did not answer until the end is not read again.
-        let is_over = last || stop.is_cancelled() && read.is_err();
-        tell(index, shared, (tick, origin), midway(began), read);
-        if is_over {
-            return;
+        let read = reader.read_unless(&stop, shared).await;
+        let (at, is_read) = (midway(began), read.is_ok());
+        if is_read || !has_answered {
+            tell(index, shared, (tick, origin), at, read);
+        }
+        let (over, is_uncertain) = {
+            let shared = lock(shared);
+            (shared.over, shared.is_uncertain(index, origin, at))
+        };
+        if let Some(over) = over {
+            let is_late = at >= over;
+            // Who did not answer up to the end is not asked again.
+            if !is_read || is_late && (is_second || !is_uncertain) {
+                return;
+            }
+            (has_answered, is_second) = (true, is_late);
+            if is_late {
+                tokio::time::sleep(BETWEEN.saturating_sub(began.elapsed())).await;
+            }
         }
         let passed = origin.elapsed().as_secs_f64() / EVERY.as_secs_f64();
         tick = (tick + 1).max(passed.ceil() as u32);
@@ -190,7 +285,7 @@ fn tell(
     read: Result<Page, ScrapeError>,
 ) {
     let mut shared = lock(shared);
-    let at_s = seconds_between(origin, shared.over.map_or(at, |over| at.min(over)));
+    let at_s = seconds_between(origin, at);
     let problem = read.as_ref().err().map(ScrapeError::to_string);
     shared.sources[index].note(at_s, problem.as_deref());
     if shared.news.len() < NEWS_MAX {
@@ -198,17 +293,23 @@ fn tell(
         let told = (read.as_ref().ok(), problem);
         shared.news.push(Reading::new((index, &name), (tick, at_s), told));
     }
-    if let Ok(page) = read {
+    if let Ok(mut page) = read {
+        shared.leave_once(index, &mut page);
         shared.readings.add(index, tick, at_s, page);
     }
 }
 
 impl Reader {
-    /// Reads it. Once the load is over, a response may take at most [`LAST_TIMEOUT`].
-    async fn read_unless(&mut self, stop: &CancellationToken) -> Result<Page, ScrapeError> {
+    /// Reads it. When the load is over, or once it is, an answer may take no longer than a last one.
+    async fn read_unless(
+        &mut self,
+        stop: &CancellationToken,
+        shared: &Mutex<Shared>,
+    ) -> Result<Page, ScrapeError> {
         let over = async {
             stop.cancelled().await;
-            tokio::time::sleep(LAST_TIMEOUT).await;
+            let over = lock(shared).over.unwrap_or_else(Instant::now);
+            tokio::time::sleep_until((over + LAST_TIMEOUT).into()).await;
         };
         tokio::select! {
             read = self.read(TIMEOUT) => read,

@@ -180,7 +180,8 @@ fn whatever_an_address_answers_is_told_and_ends_no_load() {
         let _ = stream.write_all(b"\x00\x01\x02 not HTTP at all\r\n\r\n");
     });
     let renamed = server(|_, nth, stream| {
-        page(stream, 200, &pod(if nth < 3 { "old/rep-0" } else { "new/rep-0" }, nth * 10));
+        let name = if nth < 2 { "old/rep-0" } else { "new/rep-0" };
+        page(stream, 200, &pod(name, 1000 + nth * 10));
     });
     let again = server(|_, nth, stream| {
         page(stream, 200, &pod("again", if nth == 3 { 1 } else { nth * 10 }))
@@ -224,13 +225,107 @@ fn whatever_an_address_answers_is_told_and_ends_no_load() {
     assert!(problem(noise).starts_with("could not be read: "), "{}", problem(noise));
     assert!(problem(nobody).contains("onnection refused"), "{}", problem(nobody));
     assert_eq!((problem(renamed), problem(again)), (String::new(), String::new()));
+    // Under its new name it counts on from where it was.
+    let places = server_of(&place)["places"].clone();
+    let new = places.as_array().expect("a list").iter().find(|place| place["name"] == "new");
+    let most = new.expect("it was read")["figures"]["rate"]["max"].as_f64().expect("a rate");
+    assert!(most < 100.0, "{places}");
     for told in [
         "answers more than 4 MiB",
         "old has no metrics any more after",
         "the counters of again began again at zero once",
-        "query `q` refuses the query: parse error: no",
+        "query `q` is refused: parse error: no",
     ] {
         let flat = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(told), "{told}: {flat}");
+    }
+}
+
+/// A pod that is done with 100 a second, whatever we send, and takes its time to say so.
+fn slow_to_tell(before: Duration, after: Duration) -> u16 {
+    let began = std::time::Instant::now();
+    server(move |_, _, stream| {
+        std::thread::sleep(before);
+        let done = 1000.0 + 100.0 * began.elapsed().as_secs_f64();
+        std::thread::sleep(after);
+        let name = "jina_receiving_request_seconds_count{runtime_name=\"enc/rep-0\"}";
+        page(stream, 200, &format!("{name} {done}\n"));
+    })
+}
+
+#[test]
+fn a_rate_is_right_however_long_metrics_take() {
+    const PAUSE: Duration = Duration::from_millis(400);
+    for (before, after) in [(PAUSE, Duration::ZERO), (Duration::ZERO, PAUSE)] {
+        let metrics = slow_to_tell(before, after);
+        let (place, _served) = place(&format!("metrics: ['http://127.0.0.1:{metrics}']"), "");
+        place.run(&["--out", "out"]).ends(0);
+        let server = server_of(&place);
+        let rate = server["places"][0]["figures"]["rate"].clone();
+        // A machine that is busy wakes us late; what was wrong was wrong by 20 %.
+        let value = rate["value"].as_f64().expect("a rate");
+        assert!((value - 100.0).abs() < 8.0, "{server}");
+    }
+}
+
+#[test]
+fn a_flow_that_is_read_twice_counts_once() {
+    let metrics = counting();
+    let addresses =
+        format!("metrics: ['http://127.0.0.1:{metrics}', 'http://localhost:{metrics}/metrics']");
+    let (place, _served) = place(&addresses, "");
+    let ran = place.run(&["--out", "out"]);
+    let server = server_of(&place);
+    assert_eq!(server["places"].as_array().map(Vec::len), Some(1), "{server}");
+    assert_eq!(server["places"][0]["replicas"], serde_json::json!(["rep-0"]));
+    let same: Vec<bool> =
+        [0, 1].map(|n: usize| server["sources"][n]["same_as"].is_string()).to_vec();
+    assert!(same[0] != same[1], "{server}");
+    let flat = ran.ends(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("on the same machine; they are counted once"), "{flat}");
+}
+
+#[test]
+fn what_gives_no_number_is_no_figure_and_told() {
+    let metrics = server(|_, nth, stream| {
+        let pods: String =
+            (0..1000).map(|n| pod(&format!("many/rep-{n}"), nth * 2)).collect::<String>();
+        let own = pod("enc/rep-0", nth * 50);
+        let own = format!("{}+Inf\n", own.strip_suffix("3\n").expect("it ends with `pending`"));
+        page(stream, 200, &format!("{own}infinite +Inf\n{pods}"));
+    });
+    let prometheus = server(|_, _, stream| {
+        let nothing = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+        page(stream, 200, nothing);
+    });
+    let (place, _served) = place(
+        &format!(
+            "metrics: {{from: ['http://127.0.0.1:{metrics}'], also: [infinite, no_such]}}, \
+             prometheus: {{url: 'http://127.0.0.1:{prometheus}', queries: {{none: sum(none)}}}}"
+        ),
+        "thresholds: [server.enc.pending < 50, server.infinite < 5, server.enc.rate > 1/s]",
+    );
+    let ran = place.run(&["--out", "out"]);
+    ran.ends(4);
+    let report = place.report();
+    let verdicts: Vec<&str> = report["scenarios"][0]["thresholds"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|judged| judged["verdict"].as_str())
+        .collect();
+    assert_eq!(verdicts[..3], ["not_judged", "not_judged", "held"]);
+    let server = server_of(&place);
+    assert_eq!(server["missing"], serde_json::json!(["infinite", "no_such", "none"]));
+    // With the one of `enc`, 128 were read.
+    assert_eq!((&server["unread"], &server["unshown"]), (&873.into(), &127.into()), "{server}");
+    let flat = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for told in [
+        "no address has a metric `no_such` with a value",
+        "query `none` never gave a value",
+        "873 more places are in no figure",
+        "127 more places are not shown",
+    ] {
         assert!(flat.contains(told), "{told}: {flat}");
     }
 }
@@ -255,7 +350,12 @@ scenarios: [{{name: s, documents: {{count: 1, text: a}}, thresholds: [\"{thresho
             "p99 < 1s",
             "expected an address such as `http://127.0.0.1:9090/metrics`, found `localhost:9090`",
         ),
-        ("metrics: ['http://a:1', 'http://a:1']", "p99 < 1s", "`http://a:1` is listed twice"),
+        ("metrics: ['http://a:1', 'http://a:1']", "p99 < 1s", "`http://a:1` is there twice"),
+        (
+            "metrics: ['http://a:1', 'http://A:1/metrics']",
+            "p99 < 1s",
+            "`http://A:1/metrics` is the same address as `http://a:1`",
+        ),
         ("metrics: 5", "p99 < 1s", "a list of addresses, or a map"),
         (
             "metrics: {from: ['http://a:1'], also: ['a b']}",

@@ -180,6 +180,7 @@ scenarios:
         source["problem"].as_str().unwrap_or_default().to_owned()
     };
     assert_eq!((problem("up"), problem("series"), problem("none")), Default::default());
-    assert!(problem("many").contains("series for the query, expected one"), "{}", problem("many"));
-    assert!(problem("wrong").contains("refuses the query"), "{}", problem("wrong"));
+    assert!(problem("many").contains("series, expected one"), "{}", problem("many"));
+    assert!(problem("wrong").starts_with("is refused: "), "{}", problem("wrong"));
+    assert_eq!(server["missing"].as_array().map(Vec::len), Some(3), "{server}");
 }
