@@ -56,6 +56,15 @@ impl Axis {
         Axis { scale: Scale::Linear { from: 0.0, to: count as f64 * step }, ticks, label }
     }
 
+    /// From zero to at least `to` bytes, with ticks that are round in KiB, MiB and so on.
+    pub(super) fn of_bytes(to: f64, show: Show, label: &'static str) -> Axis {
+        let to = if to.is_finite() && to > 0.0 { to } else { 1.0 };
+        let step = (to / 4.0).log2().ceil().max(0.0).exp2();
+        let count = (to / step - 1e-9).ceil().max(1.0) as usize;
+        let ticks = (0..=count).map(|n| n as f64 * step).map(|tick| (tick, show(tick))).collect();
+        Axis { scale: Scale::Linear { from: 0.0, to: count as f64 * step }, ticks, label }
+    }
+
     /// Exactly from `from` to `to`, with ticks at round multiples of `unit`.
     pub(super) fn exact(from: f64, to: f64, unit: f64, show: Show, label: &'static str) -> Axis {
         let to = if to > from { to } else { from + unit };

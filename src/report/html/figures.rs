@@ -146,7 +146,7 @@ fn over_time(stretches: &[Stretch]) -> Option<Figure> {
     let title = "Response time over time";
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
     let mut figure = timed(title, "", &x, &y, &at, stretches, &lines, |v| latency(Some(v)));
-    figure.note = "Darker means more requests.".into();
+    figure.note = "The stronger the colour, the more requests.".into();
     figure.shades = true;
     figure.svg = chart::heat_map(title, &x, &y, &columns, &cells, &lines);
     Some(figure)

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::chart::Line;
+use super::chart::{Axis, Line};
 use super::parts::Figure as Chart;
-use super::stretches::{Stretch, series, three_digits_short};
+use super::stretches::{Stretch, largest, over_time, series, three_digits_short};
 use crate::metric::Figure;
 use crate::record::summary::ScenarioSummary;
 use crate::report::words::{amount, bytes, count, latency, rate};
@@ -120,7 +120,13 @@ pub(super) fn figures(server: &ServerSummary, stretches: &[Stretch]) -> Vec<Char
             })
             .collect();
         let is_drawn = lines.iter().any(|line| line.values.iter().flatten().count() > 0);
-        is_drawn.then(|| series(title, note, stretches, &lines, label, *tick, *show))
+        is_drawn.then(|| match figures {
+            [Figure::Memory] => {
+                let y = Axis::of_bytes(largest(&lines), *tick, label);
+                over_time(title, note, stretches, &lines, &y, *show)
+            }
+            _ => series(title, note, stretches, &lines, label, *tick, *show),
+        })
     };
     CHARTS.iter().filter_map(chart).collect()
 }

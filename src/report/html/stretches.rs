@@ -143,6 +143,11 @@ pub(super) fn timed(
     }
 }
 
+/// The largest value of lines.
+pub(super) fn largest(lines: &[Line]) -> f64 {
+    lines.iter().flat_map(|line| line.values.iter().flatten()).copied().fold(0.0, f64::max)
+}
+
 /// A chart over time, with an axis from zero.
 pub(super) fn series(
     title: &'static str,
@@ -153,11 +158,22 @@ pub(super) fn series(
     tick: fn(f64) -> String,
     show: fn(f64) -> String,
 ) -> Figure {
+    let y = Axis::from_zero(largest(lines), tick, label);
+    over_time(title, note, stretches, lines, &y, show)
+}
+
+/// A chart over time, on this axis.
+pub(super) fn over_time(
+    title: &'static str,
+    note: &'static str,
+    stretches: &[Stretch],
+    lines: &[Line],
+    y: &Axis,
+    show: fn(f64) -> String,
+) -> Figure {
     let x = time_axis(stretches);
-    let largest = lines.iter().flat_map(|line| line.values.iter().flatten()).copied();
-    let y = Axis::from_zero(largest.fold(0.0, f64::max), tick, label);
     let at: Vec<f64> = stretches.iter().map(Stretch::middle).collect();
-    timed(title, note, &x, &y, &at, stretches, lines, show)
+    timed(title, note, &x, y, &at, stretches, lines, show)
 }
 
 pub(super) fn line(name: &'static str, stretches: &[Stretch], value: fn(&Stretch) -> f64) -> Line {
