@@ -1,6 +1,6 @@
 //! The live view: one line per running scenario.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use crate::run::{Live, Recent, State};
 pub(crate) struct Progress {
     view: View,
     shown: Vec<Option<State>>,
+    /// Whole names, and how they are shown in so many columns.
+    names: Vec<String>,
+    cut: (usize, Vec<String>),
 }
 
 enum View {
@@ -47,12 +50,16 @@ impl Progress {
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let all = MultiProgress::with_draw_target(target);
         let head = all.add(bar());
-        Progress { view: View::Terminal { all, head, bars: BTreeMap::new() }, shown: Vec::new() }
+        Progress::of(View::Terminal { all, head, bars: BTreeMap::new() })
     }
 
     /// Line by line, for logs: when a scenario starts and ends, and every ten seconds in between.
     pub(crate) fn lines(out: impl Write + Send + 'static) -> Progress {
-        Progress { view: View::Lines { out: Box::new(out), told: Vec::new() }, shown: Vec::new() }
+        Progress::of(View::Lines { out: Box::new(out), told: Vec::new() })
+    }
+
+    fn of(view: View) -> Progress {
+        Progress { view, shown: Vec::new(), names: Vec::new(), cut: (0, Vec::new()) }
     }
 
     /// Shows the state of all scenarios.
@@ -62,6 +69,10 @@ impl Progress {
     pub(crate) fn show(&mut self, scenarios: &[Live]) -> io::Result<()> {
         let name = name_columns(scenarios, usize::from(Term::stderr().size().1));
         self.shown.resize(scenarios.len(), None);
+        if self.cut.0 != name || !self.names.iter().eq(scenarios.iter().map(|live| &live.name)) {
+            self.names = scenarios.iter().map(|live| live.name.clone()).collect();
+            self.cut = (name, told_apart(&self.names, name));
+        }
         for (index, live) in scenarios.iter().enumerate() {
             let changed = self.shown[index].as_ref() != Some(&live.state);
             self.shown[index] = Some(live.state);
@@ -83,7 +94,7 @@ impl Progress {
                     State::Connecting | State::Warmup | State::Running => {
                         head.set_message(heading(name));
                         let bar = bars.entry(index).or_insert_with(|| all.add(bar()));
-                        bar.set_message(row(live, name));
+                        bar.set_message(row(live, &self.cut.1[index], name));
                     }
                 },
                 View::Lines { out, told } => {
@@ -131,10 +142,74 @@ fn heading(name: usize) -> String {
     format!("{:name$}{}", "", columns.collect::<String>())
 }
 
+/// Names in so many columns. Those that are too long are cut where that leaves them apart: at the end, in the middle,
+/// or around the words in which they differ.
+fn told_apart(names: &[String], columns: usize) -> Vec<String> {
+    let names: Vec<String> = names.iter().map(|name| plain(name)).collect();
+    let whole: HashSet<&String> = names.iter().collect();
+    let cut = |how: &dyn Fn(&str) -> String| -> Vec<String> {
+        let of = |name: &String| {
+            if width(name) <= columns { name.clone() } else { how(name) }
+        };
+        names.iter().map(of).collect()
+    };
+    let apart = |cut: &[String]| cut.iter().collect::<HashSet<_>>().len();
+    let at_end = cut(&|name| fit(name, columns));
+    if apart(&at_end) == whole.len() {
+        return at_end;
+    }
+    let around = cut(&|name| fit(&differing(name, &names), columns));
+    let heads = (0..=columns / 2).rev();
+    let in_middle = heads.map(|head| cut(&|name| without_middle(name, head, columns)));
+    let mut best = at_end;
+    for one in in_middle.take(columns / 4).chain([around]) {
+        if apart(&one) > apart(&best) {
+            best = one;
+        }
+        if apart(&best) == whole.len() {
+            break;
+        }
+    }
+    best
+}
+
+/// So many columns of the beginning of a text, and of its end what else there is room for.
+fn without_middle(text: &str, head: usize, columns: usize) -> String {
+    let head = fit(text, head + 1);
+    let mut tail: Vec<char> = Vec::new();
+    for c in text.chars().rev() {
+        let with = tail.iter().rev().fold(String::from(c), |text, c| text + &c.to_string());
+        if width(&head) + width(&with) > columns {
+            break;
+        }
+        tail.push(c);
+    }
+    head + &tail.into_iter().rev().collect::<String>()
+}
+
+/// The words of a text that not all of these have, with an ellipsis in the place of others.
+fn differing(text: &str, all: &[String]) -> String {
+    let words = |text: &str| -> Vec<String> {
+        let parts = text.split(|c: char| !c.is_alphanumeric());
+        parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let all: Vec<HashSet<String>> =
+        all.iter().map(|other| words(other).into_iter().collect()).collect();
+    let mut shown = String::new();
+    for word in words(text) {
+        if !all.iter().all(|words| words.contains(&word)) {
+            shown.push_str(if shown.is_empty() || shown.ends_with('…') { "" } else { " " });
+            shown.push_str(&word);
+        } else if !shown.ends_with('…') {
+            shown.push('…');
+        }
+    }
+    shown.trim_end_matches('…').to_owned()
+}
+
 /// A running scenario, below the heading.
-fn row(live: &Live, columns: usize) -> String {
-    let name = fit(&live.name, columns);
-    let name = format!("{name}{:1$}", "", columns - width(&name));
+fn row(live: &Live, name: &str, columns: usize) -> String {
+    let name = format!("{name}{:1$}", "", columns - width(name));
     match live.state {
         State::Waiting => return format!("{name}  waiting"),
         State::Connecting => return format!("{name}  connecting"),
@@ -238,15 +313,55 @@ mod tests {
         }
     }
 
+    /// The row of a scenario that is alone.
+    fn row_of(live: &Live, columns: usize) -> String {
+        row(live, &told_apart(std::slice::from_ref(&live.name), columns)[0], columns)
+    }
+
     #[test]
     fn a_row_has_all_figures_and_fits_a_narrow_terminal() {
         assert_eq!(width(&heading(NAME_MIN)), 80);
         assert_eq!(
-            row(&live(), NAME_MIN),
+            row_of(&live(), NAME_MIN),
             "search [protoc…  46 % 12,346/s 12,344/s 5.12 ms  812 ms <0.01 %    10,000   16 s"
         );
         let wide = Live { name: "搜索搜索搜索搜索搜索".into(), ..live() };
-        assert_eq!(width(&row(&wide, NAME_MIN)), 80);
+        assert_eq!(width(&row_of(&wide, NAME_MIN)), 80);
+    }
+
+    #[test]
+    fn names_that_are_cut_can_be_told_apart() {
+        let cut = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let cut = told_apart(&names, NAME_MIN);
+            assert!(cut.iter().all(|name| width(name) <= NAME_MIN), "{cut:?}");
+            cut
+        };
+        assert_eq!(cut(&["search", "a-name-that-is-too-long"]), ["search", "a-name-that-is…"]);
+        assert_eq!(
+            cut(&[
+                "search-for-books-by-title-a",
+                "search-for-books-by-title-b",
+                "index [model=minilm]",
+                "index [model=clip]"
+            ]),
+            ["search-…title-a", "search-…title-b", "index […minilm]", "index […l=clip]"]
+        );
+        assert_eq!(
+            cut(&[
+                "search [model=minilm, protocol=grpc]",
+                "search [model=minilm, protocol=http]",
+                "search [model=clip, protocol=grpc]",
+                "search [model=clip, protocol=http]"
+            ]),
+            ["…minilm…grpc", "…minilm…http", "…clip…grpc", "…clip…http"]
+        );
+        assert_eq!(cut(&["搜索搜索搜索搜索搜索一", "搜索搜索搜索搜索搜索二"]).len(), 2);
+        // The same name twice is nobody's fault.
+        assert_eq!(
+            cut(&["the-same-name-for-both", "the-same-name-for-both"])[0],
+            "the-same-name-…"
+        );
     }
 
     #[test]
@@ -255,8 +370,8 @@ mod tests {
         assert_eq!(name_columns(&all, 200), width(&all[0].name));
         assert_eq!(name_columns(&all, 90), 25);
         assert_eq!(name_columns(&all, 20), NAME_MIN);
-        assert!(row(&all[0], 40).starts_with("search [protocol=grpc, request_size=100]  46 %"));
-        assert_eq!(width(&heading(40)), width(&row(&all[1], 40)));
+        assert!(row_of(&all[0], 40).starts_with("search [protocol=grpc, request_size=100]  46 %"));
+        assert_eq!(width(&heading(40)), width(&row_of(&all[1], 40)));
     }
 
     #[test]
@@ -278,7 +393,8 @@ mod tests {
     fn a_name_can_not_move_the_cursor() {
         let hostile = Live { name: "a\x1b[2J\nb".into(), ..live() };
         assert!(
-            !row(&hostile, NAME_MIN).contains('\x1b') && !line(&hostile).contains(['\x1b', '\n'])
+            !row_of(&hostile, NAME_MIN).contains('\x1b')
+                && !line(&hostile).contains(['\x1b', '\n'])
         );
     }
 }
