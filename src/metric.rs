@@ -167,7 +167,10 @@ fn hint(found: &str) -> String {
         let figures = Figure::NAMED.map(|(name, _)| name);
         return match nearest(last, figures) {
             Some(name) => format!(", did you mean `{name}`?"),
-            None => format!(", expected `server.NAME.` and one of {}", figures.join(", ")),
+            None => format!(
+                ", expected `server.NAME.` and one of {}; `.max` after it is its highest second",
+                figures.join(", ")
+            ),
         };
     }
     match nearest(last, names) {
@@ -175,7 +178,7 @@ fn hint(found: &str) -> String {
         None => ", expected one of p50 … p99.99, min, mean, max (also after `service.`, `active.`, `gateway.`, \
                  `network.`, `executor.NAME.` or the name of a step), error_rate, errors, dropped, \
                  assertion_failures, throughput, documents_per_second, documents_missing, requests, \
-                 count.NAME"
+                 count.NAME, server.NAME.pending (what the Flow says of itself)"
             .into(),
     }
 }
@@ -290,7 +293,10 @@ impl FromStr for Metric {
         if let Some(server) = server::parse(text, is_measure) {
             return Ok(Metric { step: None, measure: Measure::Server(server), name: text.into() });
         }
-        Metric::of_requests(text).ok_or_else(|| MetricError { found: text.into() })
+        // Nobody means a step of that name.
+        let is_twice = server::is_highest_twice(text);
+        let read = Metric::of_requests(text).filter(|_| !is_twice);
+        read.ok_or_else(|| MetricError { found: text.into() })
     }
 }
 
@@ -420,6 +426,10 @@ mod tests {
             error("server.encoder.pendign"),
             "unknown metric `server.encoder.pendign`, did you mean `pending`?"
         );
+        assert!(
+            error("server.encoder.pending.max.max").contains("expected `server.NAME.` and one of")
+        );
+        assert!(error("server").contains("server.NAME.pending"));
         for text in ["p0", "service.error_rate", "a.service.requests", "count.", "", "."] {
             assert!(error(text).starts_with("unknown metric"), "{text}");
         }

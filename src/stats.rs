@@ -98,7 +98,10 @@ pub(crate) fn wilson(count: u64, all: u64) -> (f64, f64) {
     let middle = share + Z * Z / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let whole = 1.0 + Z * Z / n;
-    (((middle - half) / whole).max(0.0), ((middle + half) / whole).min(1.0))
+    // None and all are exact, which the formula is but for rounding.
+    let low = if count == 0 { 0.0 } else { ((middle - half) / whole).max(0.0) };
+    let high = if count == all { 1.0 } else { ((middle + half) / whole).min(1.0) };
+    (low, high)
 }
 
 /// The value that Student's t with `df` degrees of freedom exceeds with probability `tail`, which

@@ -227,6 +227,11 @@ impl Push {
         self.stop.cancel();
         let receiver = &self.receiver;
         match timeout(END_TIMEOUT, self.done).await {
+            Ok(Ok(Told { pushes: 1, failed: 1, problem: Some(problem) })) => {
+                print::tell(format_args!(
+                    "warning: {receiver} {problem}: the only push of metrics failed"
+                ));
+            }
             Ok(Ok(Told { pushes, failed, problem: Some(problem) })) => print::tell(format_args!(
                 "warning: {receiver} {problem}: {failed} of {pushes} pushes of metrics failed"
             )),

@@ -99,6 +99,12 @@ pub(super) const PREFIX: &str = "server.";
 /// The suffix for the highest second.
 const HIGHEST: &str = ".max";
 
+/// Whether a text says twice that the highest second is meant.
+pub(super) fn is_highest_twice(text: &str) -> bool {
+    let once = text.strip_suffix(HIGHEST).filter(|once| once.ends_with(HIGHEST));
+    once.is_some_and(|once| once.starts_with(PREFIX))
+}
+
 /// Parses the text of a metric; `None` if it is not a server metric. `is_measure` tells whether a word is a
 /// measure of requests, such as `p99`, which may belong to a step named `server`.
 pub(super) fn parse(text: &str, is_measure: impl Fn(&str) -> bool) -> Option<ServerMetric> {
