@@ -562,7 +562,8 @@ fn judge_unless(
         let mut judged = evidence.judge(condition);
         if let Some((_, reason)) = &unfinished {
             (judged.verdict, judged.passed) = (Verdict::Inconclusive, false);
-            (judged.reason, judged.code) = (Some(reason.clone()), Some(Code::NotRun));
+            let code = if scenario.end.is_ahead() { Code::NotOver } else { Code::NotRun };
+            (judged.reason, judged.code) = (Some(reason.clone()), Some(code));
         } else if judged.code == Some(Code::TooFewRequests) {
             let about = evidence.about(condition);
             let lacks = about.and_then(|(about, metric)| about.too_few(&metric.measure));

@@ -105,7 +105,7 @@ async fn accept(listener: std::net::TcpListener, service: Arc<Service>) {
         tokio::spawn(async move {
             let answer = service_fn(|request| {
                 let service = service.clone();
-                async move { Ok::<_, Infallible>(service.answer(&request)) }
+                async move { Ok::<_, Infallible>(service.answer(&request).await) }
             });
             let mut server = hyper::server::conn::http1::Builder::new();
             server.max_buf_size(64 << 10);
@@ -118,9 +118,12 @@ async fn accept(listener: std::net::TcpListener, service: Arc<Service>) {
 type Body = BoxBody<Bytes, Infallible>;
 
 impl Service {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         if let Err((status, why)) = self.admit(request) {
             return plain(status, why);
+        }
+        if matches!(request.uri().path(), "/" | live::RUN | "/metrics" | "/report.json") {
+            self.board.catch_up().await;
         }
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/") => {

@@ -72,7 +72,7 @@ pub enum Code {
     LevelInvalid,
     /// The search has used all its trials: their number.
     TrialsUsedUp,
-    /// The search has not ended.
+    /// The scenario or the search has not ended.
     NotOver,
     /// A load failed once and passed twice: that load.
     FailedOnce,

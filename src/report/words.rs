@@ -135,7 +135,9 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
     match scenario.end.reason {
         EndReason::Unreachable => "not reached",
         EndReason::Skipped => "not run",
-        EndReason::Broken => "cut short",
+        EndReason::Broken => "broken off",
+        EndReason::Waiting => "waiting",
+        EndReason::Running => "running",
         _ => verdict(scenario.verdict),
     }
 }
@@ -157,9 +159,9 @@ pub(super) fn actual(threshold: &ThresholdSummary) -> String {
 /// How a scenario ended, if that is worth mentioning.
 pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
     let words = match scenario.end.reason {
-        EndReason::Time | EndReason::Requests => return None,
-        EndReason::Documents => return None,
-        EndReason::Aborted | EndReason::PartLost => "ended early",
+        EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
+        EndReason::Waiting | EndReason::Running => return None,
+        EndReason::Aborted => "ended early",
         EndReason::Interrupted => "interrupted",
         EndReason::Unreachable => "target not reached",
         EndReason::Broken => "cut short",

@@ -223,6 +223,10 @@ impl Context {
         let scenarios = scenarios.iter().copied();
         if let Some(board) = &options.board {
             let mut shown = summary.clone();
+            // Of a search, only some of them run.
+            scenarios.clone().for_each(|index| {
+                shown.scenarios[index] = summarize::waiting(&plan, index);
+            });
             // Part 1 of several connected parts shows the whole.
             shown.part = shown.part.filter(|_| !together.as_ref().is_some_and(Together::leads));
             board.begin(&shown, &plan.secrets);

@@ -277,11 +277,10 @@ fn severity(end: &End) -> u8 {
         EndReason::Time => 0,
         EndReason::Requests => 1,
         EndReason::Documents => 2,
-        EndReason::Skipped => 3,
-        EndReason::PartLost => 4,
-        EndReason::Aborted => 5,
-        EndReason::Broken => 6,
-        EndReason::Unreachable => 7,
-        EndReason::Interrupted => 8,
+        EndReason::Skipped | EndReason::Waiting | EndReason::Running => 3,
+        EndReason::Aborted => 4,
+        EndReason::Broken => 5,
+        EndReason::Unreachable => 6,
+        EndReason::Interrupted => 7,
     }
 }

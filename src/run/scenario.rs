@@ -201,7 +201,16 @@ async fn carry_out(
     if let Some(watcher) = &watcher {
         watcher.begin(frame.measured_from().into_std());
     }
-    let begun = (began - context.started, wall(began), late);
+    if let Some(board) = &context.options.board {
+        let begun = ScenarioSummary {
+            target: target.clone(),
+            started_at_s: seconds(began - context.started),
+            end: EndReason::Running.into(),
+            ..empty(&context.plan, index)
+        };
+        board.put(index, context.started.elapsed(), begun);
+    }
+    let begun = (began - context.started, wall(began));
     context.tell(|| Entry::began(index, target, begun, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);
@@ -545,7 +554,8 @@ impl Watch<'_> {
             live.error_rate = requests.error_rate();
             live.sent = recording.totals.sent;
         });
-        if another {
+        let board = self.context.options.board.as_ref();
+        if another || board.is_some_and(|board| board.awaits(self.index)) {
             self.post(recording, elapsed);
         }
         if self.look_closer(recording, counts) {
@@ -566,7 +576,7 @@ impl Watch<'_> {
         let known = ScenarioSummary {
             target: self.target.clone(),
             started_at_s: seconds(self.began - self.context.started),
-            end: End::default(),
+            end: EndReason::Running.into(),
             server: self.watcher.map(Watcher::so_far),
             ..empty(&self.context.plan, self.index)
         };

@@ -211,6 +211,11 @@ pub(super) fn lost(summary: &mut ScenarioSummary, outline: &Outline, reason: &st
     outline.judge(summary);
 }
 
+/// What is known of a scenario before it begins, while others run.
+pub(super) fn waiting(plan: &Plan, index: usize) -> ScenarioSummary {
+    ScenarioSummary { end: EndReason::Waiting.into(), ..empty(plan, index) }
+}
+
 /// The summary of a scenario that sent nothing.
 pub(super) fn not_run(
     context: &Context,

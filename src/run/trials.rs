@@ -10,11 +10,13 @@ use super::together::{Task, Together};
 use super::tried::{Look, Tried};
 use super::{Context, Options, RunError, scenario};
 use crate::plan::{Connections, Plan};
-use crate::record::summary::ScenarioSummary;
+use crate::record::summary::{EndReason, ScenarioSummary, Verdict};
 
 /// Running Flows, for one trial after another.
 pub struct Trials {
     context: Context,
+    /// The last trial, whose end a board is only told with that of all.
+    last: Option<(usize, ScenarioSummary)>,
 }
 
 impl Trials {
@@ -28,7 +30,7 @@ impl Trials {
         options: Options,
     ) -> Result<Trials, RunError> {
         let (context, _) = Context::begin(plan, scenarios, options, true).await?;
-        Ok(Trials { context })
+        Ok(Trials { context, last: None })
     }
 
     /// Does what part 1 of a load does, until part 1 is done.
@@ -63,6 +65,7 @@ impl Trials {
             together.again(&Task::Alone(index), empty, context.outlines[index].clone());
         }
         let summary = self.carried_out(index).await;
+        self.put(index, summary.clone());
         context.release(index).await;
         summary
     }
@@ -92,6 +95,10 @@ impl Trials {
         let outline = std::mem::replace(&mut self.context.outlines[index], outline);
         self.context.look = Some(Mutex::new(look));
         let summary = self.carried_out(index).await;
+        // It has no thresholds, and the search goes on.
+        let so_far = ScenarioSummary { end: EndReason::Running.into(), ..summary.clone() };
+        self.put(index, so_far);
+        self.last = Some((index, summary.clone()));
         self.context.look = None;
         self.context.plan.scenarios[index] = own;
         self.context.outlines[index] = outline;
@@ -101,12 +108,18 @@ impl Trials {
     /// Runs a scenario; in part 1, the result covers all parts.
     async fn carried_out(&self, index: usize) -> ScenarioSummary {
         let own = scenario::run(&self.context, index).await;
-        self.context.tell_of_end(index, &own);
-        let summary = self.context.whole(index).await.unwrap_or(own);
+        self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+        self.context.whole(index).await.unwrap_or(own)
+    }
+
+    /// Shows what came of a scenario.
+    fn put(&self, index: usize, mut summary: ScenarioSummary) {
         if let Some(board) = &self.context.options.board {
-            board.put(index, self.context.started.elapsed(), summary.clone());
+            if summary.end.is_ahead() {
+                (summary.verdict, summary.passed) = (Verdict::Inconclusive, false);
+            }
+            board.put(index, self.context.started.elapsed(), summary);
         }
-        summary
     }
 
     /// Why there are no more trials, if a part was lost.
@@ -125,7 +138,10 @@ impl Trials {
     }
 
     /// Stops the Flows.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        if let Some((index, summary)) = self.last.take() {
+            self.put(index, summary);
+        }
         if let Some(together) = &self.context.together {
             together.rest();
         }

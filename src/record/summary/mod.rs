@@ -55,6 +55,10 @@ pub struct Summary {
     pub passed: bool,
     /// Whether the run was ended early.
     pub interrupted: bool,
+    /// Whether the run goes on: only in what `--listen` serves, and omitted otherwise. Verdicts of scenarios that are not
+    /// over are `not_judged` then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
     /// Seed of all random choices.
     pub seed: u64,
     /// Where it ran.
@@ -346,8 +350,10 @@ pub enum EndReason {
     Broken,
     /// It never started: the run ended first, or a scenario it needs did not run.
     Skipped,
-    /// A part of the load was lost, and all others ended.
-    PartLost,
+    /// It has not started: only in a run that goes on.
+    Waiting,
+    /// It has not ended: only in a run that goes on.
+    Running,
 }
 
 /// Whether the figures may be quoted.
@@ -640,6 +646,7 @@ impl Default for Summary {
             verdict: Verdict::default(),
             passed: false,
             interrupted: false,
+            running: false,
             seed: 0,
             environment: Environment::default(),
             resolved: None,
@@ -674,11 +681,24 @@ impl End {
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
             EndReason::Skipped => (Verdict::NotReached, "it did not run"),
-            EndReason::Broken => (Verdict::Inconclusive, "it was cut short"),
+            EndReason::Broken => (Verdict::Inconclusive, "it broke off"),
+            EndReason::Waiting => (Verdict::Inconclusive, "it has not begun"),
+            EndReason::Running => (Verdict::Inconclusive, "it goes on"),
         };
         let message = self.message.as_ref();
         let words = message.map_or_else(|| words.into(), |message| format!("{words}: {message}"));
         Some((verdict, words))
+    }
+
+    /// Whether it has not come yet.
+    pub fn is_ahead(&self) -> bool {
+        matches!(self.reason, EndReason::Waiting | EndReason::Running)
+    }
+}
+
+impl From<EndReason> for End {
+    fn from(reason: EndReason) -> End {
+        End { reason, message: None }
     }
 }
 

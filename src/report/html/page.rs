@@ -183,12 +183,13 @@ impl Page {
     /// Adapts the page to a run that is still going on: an inconclusive result may still be decided, so it is
     /// not a finding; scenarios that are over have their verdicts.
     pub(super) fn so_far(mut self) -> Page {
-        self.answer = match self.class {
-            "passed" => "So far, all thresholds hold".into(),
-            "failed" => format!("So far: {}", self.answer),
-            _ => "Nothing is decided yet".into(),
+        let having = |class: &str| self.scenarios.iter().filter(|one| one.class == class).count();
+        let all = self.scenarios.len();
+        self.answer = match (self.class, having("passed")) {
+            ("failed", _) => format!("So far: {}", self.answer),
+            (_, 0) => "Nothing is decided yet".into(),
+            (_, passed) => format!("So far, {passed} of {all} passed"),
         };
-        self.reasons.retain(|reason| reason.class == "failed");
         (self.verdict, self.class) =
             ("Running", if self.class == "failed" { "failed" } else { "running" });
         self
@@ -199,6 +200,9 @@ impl Page {
 fn reason(scenario: &ScenarioSummary) -> Option<String> {
     if let (0, Some(how)) = (scenario.requests.arrivals, end(scenario)) {
         return Some(how);
+    }
+    if scenario.end.is_ahead() {
+        return None;
     }
     let judged = |verdict: Verdict| {
         let thresholds = scenario.thresholds.iter().filter(move |t| t.verdict == verdict);
@@ -312,7 +316,7 @@ impl Section {
             id: format!("scenario-{}", index + 1),
             name: scenario.name.clone(),
             verdict: outcome(scenario),
-            class: class(scenario.verdict),
+            class: if scenario.end.is_ahead() { "running" } else { class(scenario.verdict) },
             tested: tested::facts(scenario),
             part: scenario.part.map(|part| {
                 let to = scenario.timeline.last().map_or(part.to_s, |last| last.t_s);
@@ -330,7 +334,18 @@ impl Section {
             max: latency(response.max),
             failed: scenario.error_rate.map_or("–".into(), percent),
             key: key(scenario),
-            thresholds: scenario.thresholds.iter().map(threshold).collect(),
+            thresholds: scenario
+                .thresholds
+                .iter()
+                .map(threshold)
+                .map(|judged| match scenario.end.is_ahead() {
+                    // That it goes on is no finding.
+                    true => {
+                        Threshold { verdict: "running", class: "running", reason: None, ..judged }
+                    }
+                    false => judged,
+                })
+                .collect(),
             figures,
             executors_missing: ran && scenario.executors.is_none() && requests.ok > 0,
             server: server::section(scenario).filter(|_| ran),

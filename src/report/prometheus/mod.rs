@@ -8,7 +8,7 @@ use std::io;
 
 use super::exponential::Exponential;
 use crate::capacity::result::Capacity;
-use crate::record::summary::{Latency, ScenarioSummary, Summary, Verdict};
+use crate::record::summary::{EndReason, Latency, ScenarioSummary, Summary, Verdict};
 use crate::record::{Histogram, HistogramError};
 
 /// Metrics with the same name.
@@ -117,9 +117,12 @@ fn families(summary: &Summary) -> Vec<Family> {
         ("arch", environment.arch.clone()),
         ("cpu", environment.cpu.clone().unwrap_or_default()),
     ];
-    let whole = |name, help, value| {
-        let labels = vec![("suite", summary.suite.clone())];
-        gauge(name, help, [Metric { labels, value: Value::Number(value) }])
+    let whole = |name, help, value: Option<f64>| {
+        let metric = value.map(|value| {
+            let labels = vec![("suite", summary.suite.clone())];
+            Metric { labels, value: Value::Number(value) }
+        });
+        gauge(name, help, metric)
     };
     let flag = |is: bool| f64::from(u8::from(is));
     let each = |of: &dyn Fn(&ScenarioSummary) -> Vec<Labelled>| {
@@ -139,15 +142,34 @@ fn families(summary: &Summary) -> Vec<Family> {
         (Verdict::Interrupted, "interrupted"),
         (Verdict::Part, "part"),
     ];
+    // What is not over is not decided.
+    let is_over = |scenario: &ScenarioSummary| !scenario.end.is_ahead();
     let verdict = |scenario: &ScenarioSummary| {
         let of = |(verdict, name): (Verdict, &str)| {
             (Some(("verdict", name.to_owned())), flag(scenario.verdict == verdict))
         };
-        verdicts.into_iter().map(of).collect()
+        verdicts.into_iter().filter(|_| is_over(scenario)).map(of).collect()
     };
     let threshold = |scenario: &ScenarioSummary| {
-        let all = scenario.thresholds.iter();
+        let all = scenario.thresholds.iter().filter(|_| is_over(scenario));
         all.map(|one| (Some(("threshold", one.that.clone())), flag(one.passed))).collect()
+    };
+    let actual = |scenario: &ScenarioSummary| {
+        let all = scenario.thresholds.iter();
+        all.filter_map(|one| Some((Some(("threshold", one.that.clone())), one.actual?))).collect()
+    };
+    let valid = |scenario: &ScenarioSummary| {
+        let valid = Some(scenario.validity.valid).filter(|_| is_over(scenario));
+        valid.map(|valid| (None, flag(valid))).into_iter().collect()
+    };
+    let state = |scenario: &ScenarioSummary| {
+        let now = match scenario.end.reason {
+            EndReason::Waiting => "waiting",
+            EndReason::Running => "running",
+            _ => "over",
+        };
+        let states = ["waiting", "running", "over"].into_iter();
+        states.map(|state| (Some(("state", state.to_owned())), flag(state == now))).collect()
     };
     let requests = |scenario: &ScenarioSummary| {
         let all = scenario.requests.named().into_iter();
@@ -164,21 +186,27 @@ fn families(summary: &Summary) -> Vec<Family> {
             "Metadata of the run, in its labels.",
             [Metric { labels: info, value: Value::Number(1.0) }],
         ),
-        whole("flowbench_run_started_timestamp_seconds", "When the run began.", started),
-        whole("flowbench_run_duration_seconds", "How long it took.", summary.duration_s),
-        whole("flowbench_run_passed", "1 if all thresholds passed.", flag(summary.passed)),
+        whole("flowbench_run_started_timestamp_seconds", "When the run began.", Some(started)),
+        whole("flowbench_run_duration_seconds", "How long it took.", Some(summary.duration_s)),
+        whole(
+            "flowbench_run_passed",
+            "1 when all thresholds held.",
+            Some(flag(summary.passed)).filter(|_| !summary.running),
+        ),
+        gauge("flowbench_state", "1 for how far a scenario is, 0 for the others.", each(&state)),
         gauge(
             "flowbench_verdict",
             "1 for the verdict on a scenario, 0 for the others.",
             each(&verdict),
         ),
+        gauge("flowbench_valid", "1 when the figures of a scenario may be quoted.", each(&valid)),
+        gauge("flowbench_threshold_passed", "1 when a threshold held.", each(&threshold)),
         gauge(
-            "flowbench_valid",
-            "1 if the figures of a scenario are valid.",
-            each(&|scenario| vec![(None, flag(scenario.validity.valid))]),
+            "flowbench_threshold_actual",
+            "The value that a threshold is about, so far while its scenario runs: ms, shares, rates, numbers or bytes.",
+            each(&actual),
         ),
-        gauge("flowbench_threshold_passed", "1 if a threshold passed.", each(&threshold)),
-        gauge("flowbench_requests", "Requests by outcome.", each(&requests)),
+        gauge("flowbench_requests", "Requests by what became of them.", each(&requests)),
         gauge("flowbench_errors", "Failures by kind.", each(&errors)),
     ];
     let figures: [(_, _, Figure); 4] = [

@@ -84,6 +84,101 @@ fn until(address: &str, path: &str, headers: &str, wanted: impl Fn(&str) -> bool
     }
 }
 
+/// What there is as JSON.
+fn result(address: &str) -> serde_json::Value {
+    let result = until(address, "/report.json", "", |_| true);
+    serde_json::from_str(&result).expect("it is JSON")
+}
+
+/// The value of a metric of a scenario with a label.
+fn metric(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let line = text.lines().find(|line| {
+        line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
+    });
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+}
+
+#[test]
+fn what_is_not_over_has_no_verdict() {
+    let scenario = |name: &str, rest: &str| {
+        format!("\n  - {{name: {name}, flow: x, documents: {{text: a}}, request_size: 1, {rest}}}")
+    };
+    let suite = [
+        "flows: {x: {embedded: {}}}\nscenarios:".to_owned(),
+        scenario("quick", "load: {rate: 100/s, requests: 20}, thresholds: [max < 1us]"),
+        scenario(
+            "first",
+            "load: {rate: 50/s, duration: 60s}, thresholds: [max < 1us, errors == 0]",
+        ),
+        scenario("second", "needs: [first], load: {rate: 50/s, duration: 2s}"),
+        scenario("third", "start: 300s, load: {rate: 50/s, duration: 2s}"),
+    ];
+    let (_place, running, address) = served_with(&suite.concat(), &[]);
+    let state = |text: &str, scenario: &str, state: &str| {
+        let labels = [format!("scenario=\"{scenario}\""), format!("state=\"{state}\"")];
+        metric(text, "flowbench_state", &[&labels[0], &labels[1]]) == Some(1.0)
+    };
+    let metrics = until(&address, "/metrics", "", |text| {
+        state(text, "quick", "over") && state(text, "first", "running")
+    });
+    assert!(state(&metrics, "second", "waiting") && state(&metrics, "third", "waiting"));
+    let verdicts: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("flowbench_verdict{")).collect();
+    assert!(verdicts.iter().all(|line| line.contains("scenario=\"quick\"")), "{verdicts:?}");
+    assert_eq!(metric(&metrics, "flowbench_verdict", &["verdict=\"failed\""]), Some(1.0));
+    for name in ["flowbench_valid", "flowbench_threshold_passed"] {
+        assert_eq!(metric(&metrics, name, &["scenario=\"first\""]), None, "{name}");
+    }
+    assert_eq!(metric(&metrics, "flowbench_run_passed", &[]), None);
+    until(&address, "/metrics", "", |text| {
+        let labels = ["scenario=\"first\"", "threshold=\"errors == 0\""];
+        metric(text, "flowbench_threshold_actual", &labels) == Some(0.0)
+    });
+    let result = until(&address, "/report.json", "", |text| text.contains("not_over"));
+    let result: serde_json::Value = serde_json::from_str(&result).expect("it is JSON");
+    assert_eq!((&result["running"], &result["verdict"]), (&json!(true), &json!("failed")));
+    let of = |index: usize| {
+        let scenario = &result["scenarios"][index];
+        (scenario["end"]["reason"].clone(), scenario["verdict"].clone())
+    };
+    assert_eq!(of(0), (json!("requests"), json!("failed")));
+    assert_eq!(of(1), (json!("running"), json!("not_judged")));
+    assert_eq!(of(2), (json!("waiting"), json!("not_judged")));
+    assert_eq!(of(3), (json!("waiting"), json!("not_judged")));
+    let judged = &result["scenarios"][1]["thresholds"][0];
+    assert_eq!((&judged["verdict"], &judged["code"]), (&json!("not_judged"), &json!("not_over")));
+    let page = until(&address, "/", "", |page| page.contains("Response time over time"));
+    let badge = |class: &str| format!("<span class=\"badge {class}\">");
+    let verdicts: Vec<&str> = page
+        .split("<td class=\"word\">")
+        .skip(1)
+        .take(4)
+        .map(|cell| cell.split_once("</td>").map_or("", |(cell, _)| cell))
+        .collect();
+    let expected = [("failed", "failed"), ("running", "running"), ("running", "waiting")];
+    for (cell, (class, word)) in verdicts.iter().zip(expected.iter().chain([&expected[2]])) {
+        let expected = format!("{}{word}</span>", badge(class));
+        // One that is over may be too short to be valid.
+        assert!(*cell == expected || *class == "failed" && cell.starts_with(&expected), "{cell}");
+    }
+    assert!(page.contains("So far: 1 of 4 scenarios failed"), "{page}");
+    assert!(!page.contains("the run ended before"), "{page}");
+    assert_eq!(ask(&address, "POST", "/end", "").0, 202);
+    running.end();
+}
+
+#[test]
+fn the_first_scrape_has_what_is_known() {
+    let (_place, running, address) = served(&[]);
+    // Nobody looks meanwhile.
+    std::thread::sleep(Duration::from_secs(3));
+    let (_, metrics) = ask(&address, "GET", "/metrics", "");
+    let sent = metric(&metrics, "flowbench_requests", &["outcome=\"sent\""]);
+    assert!(sent.is_some_and(|sent| sent > 20.0), "{metrics}");
+    assert_eq!(ask(&address, "POST", "/end", "").0, 202);
+    running.end();
+}
+
 #[test]
 fn a_run_is_seen_as_it_goes_and_can_be_ended() {
     let (place, running, address) = served(&[]);
@@ -98,11 +193,8 @@ fn a_run_is_seen_as_it_goes_and_can_be_ended() {
     assert!(open.contains(" # {trace_id=\"") && open.ends_with("# EOF\n"), "{open}");
     let page = until(&address, "/", "", |page| page.contains("Response time over time"));
     assert!(page.contains("End gracefully") && page.contains("connect-src 'self'"));
-    let sentences = ["Nothing is decided yet.</p>", "So far, all thresholds hold.</p>"];
-    let is_told = sentences.iter().any(|sentence| page.contains(sentence));
-    assert!(page.contains("<h1>Running</h1>") && is_told, "{page}");
-    let result = until(&address, "/report.json", "", |_| true);
-    let result: serde_json::Value = serde_json::from_str(&result).expect("it is JSON");
+    assert!(page.contains("<h1>Running</h1>") && page.contains("Nothing is decided yet.</p>"));
+    let result = result(&address);
     assert_eq!(result["scenarios"][0]["name"], "search");
     if let Some(python) = parsers() {
         for (module, text) in [("parser", &metrics), ("openmetrics.parser", &open)] {
@@ -226,6 +318,7 @@ scenarios:
     assert!(page.contains("Trials") && page.contains("connect-src 'self'"), "{page}");
     let run = until(&address, "/run", "", |page| page.contains("Response time over time"));
     assert!(run.contains("href=\"/\">all runs"), "{run}");
+    assert!(run.contains("Nothing is decided yet") && !run.contains(">passed<"), "{run}");
     until(&address, "/metrics", "", |text| {
         let line = text.lines().find(|line| line.starts_with("flowbench_capacity_trials{"));
         line.is_some_and(|line| !line.ends_with(" 0"))
