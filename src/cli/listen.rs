@@ -6,7 +6,8 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -14,18 +15,27 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::problem::Problem;
 use crate::report::live::Exposition;
 use crate::report::{self, live};
-use crate::run::Board;
+use crate::run::{Board, member};
 use crate::units::same_secret;
 
 /// Maximum number of connections: a browser opens six, a Prometheus server one.
 const CONNECTIONS_MAX: usize = 64;
+
+/// How long a connection is kept that does not send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For so long after a request that was let in, its connection does not give way to others that ask for nothing: its
+/// answer may be on the way.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct ListenArgs {
@@ -68,8 +78,15 @@ impl ListenArgs {
                 std::env::var("FLOWBENCH_LISTEN_TOKEN").ok().filter(|token| !token.is_empty());
             given.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string())
         });
-        let query = token.as_ref().map_or(String::new(), |token| format!("?token={token}"));
-        let shown = SocketAddr::new(address.ip(), port);
+        let query = token.as_ref().map_or(String::new(), |token| {
+            format!("?token={}", utf8_percent_encode(token, NON_ALPHANUMERIC))
+        });
+        // Nobody reaches 0.0.0.0.
+        let name = member().host.filter(|_| address.ip().is_unspecified());
+        let shown = match name {
+            Some(name) => format!("{name}:{port}"),
+            None => SocketAddr::new(address.ip(), port).to_string(),
+        };
         let service = Arc::new(Service { board: board.clone(), port, token });
         std::thread::Builder::new()
             .name("listen".into())
@@ -94,34 +111,110 @@ pub(super) async fn last_look(board: &Board) {
 
 async fn accept(listener: std::net::TcpListener, service: Arc<Service>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let room = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Connections::default());
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-        let service = service.clone();
+        let (service, connection) = (service.clone(), Arc::new(connections.open()));
         tokio::spawn(async move {
             let answer = service_fn(|request| {
-                let service = service.clone();
-                async move { Ok::<_, Infallible>(service.answer(&request).await) }
+                let (service, connection) = (service.clone(), connection.clone());
+                async move { Ok::<_, Infallible>(service.answer(&request, &connection).await) }
             });
             let mut server = hyper::server::conn::http1::Builder::new();
-            server.max_buf_size(64 << 10);
-            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
-            drop(permit);
+            server
+                .max_buf_size(64 << 10)
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT);
+            let serving = server.serve_connection(TokioIo::new(stream), answer);
+            tokio::select! {
+                _ = serving => (),
+                () = connection.gives_way.cancelled() => (),
+            }
         });
+    }
+}
+
+/// The connections that there are.
+#[derive(Debug, Default)]
+struct Connections {
+    all: Mutex<Vec<Known>>,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+struct Known {
+    /// Its last request that was let in, or its beginning.
+    since: Instant,
+    /// Whether any request of it was.
+    admitted: bool,
+    /// Events that it listens to.
+    listens: bool,
+    gives_way: CancellationToken,
+}
+
+/// A connection, until it is over.
+struct Connection {
+    of: Arc<Connections>,
+    gives_way: CancellationToken,
+}
+
+impl Connections {
+    /// One more. Where there is no room, another gives way: one that asks for nothing before one that is answered, and
+    /// of these the oldest.
+    fn open(self: &Arc<Connections>) -> Connection {
+        let gives_way = CancellationToken::new();
+        let now = Instant::now();
+        let mut all = self.all();
+        if all.len() >= CONNECTIONS_MAX {
+            let key = |(_, known): &(usize, &Known)| {
+                let recent = known.admitted && now.duration_since(known.since) < ANSWERED_WITHIN;
+                (known.listens || recent, known.since)
+            };
+            if let Some((first, _)) = all.iter().enumerate().min_by_key(key) {
+                all.remove(first).gives_way.cancel();
+            }
+        }
+        let known =
+            Known { since: now, admitted: false, listens: false, gives_way: gives_way.clone() };
+        all.push(known);
+        drop(all);
+        Connection { of: self.clone(), gives_way }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// A request of it was let in.
+    fn asks(&self, listens: bool) {
+        let mut all = self.of.all();
+        // One that gave way is not there any more.
+        let own = all.iter_mut().find(|known| known.gives_way == self.gives_way);
+        if let Some(known) = own {
+            (known.since, known.admitted, known.listens) = (Instant::now(), true, listens);
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.of.all().retain(|known| known.gives_way != self.gives_way);
     }
 }
 
 type Body = BoxBody<Bytes, Infallible>;
 
 impl Service {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: &Request<Incoming>, connection: &Connection) -> Response<Body> {
         if let Err((status, why)) = self.admit(request) {
             return plain(status, why);
         }
+        connection.asks(request.uri().path() == "/events");
         if matches!(request.uri().path(), "/" | live::RUN | "/metrics" | "/report.json") {
             self.board.catch_up().await;
         }
@@ -168,12 +261,13 @@ impl Service {
         if let Some(token) = &self.token {
             let query = request.uri().query().unwrap_or_default();
             let asked = query.split('&').find_map(|pair| pair.strip_prefix("token="));
+            let asked = asked.map(|asked| percent_decode_str(asked).collect::<Vec<u8>>());
             let bearer =
                 text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
             let is_known = asked
                 .into_iter()
-                .chain(bearer)
-                .any(|given| same_secret(given.as_bytes(), token.as_bytes()));
+                .chain(bearer.map(|bearer| bearer.as_bytes().to_vec()))
+                .any(|given| same_secret(&given, token.as_bytes()));
             return if is_known {
                 Ok(())
             } else {

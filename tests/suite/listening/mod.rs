@@ -179,6 +179,87 @@ fn the_first_scrape_has_what_is_known() {
     running.end();
 }
 
+/// Connections on which this was sent, and no more.
+fn connected(address: &str, count: usize, text: &str) -> Vec<TcpStream> {
+    let (host, _) = address.split_once('/').expect("a path");
+    let connect = |_| {
+        let mut stream = TcpStream::connect(host).expect("it listens");
+        // One that gives way is closed.
+        let _ = stream.write_all(text.as_bytes());
+        stream
+    };
+    (0..count).map(connect).collect()
+}
+
+#[test]
+fn whoever_asks_finds_room() {
+    let (_place, running, address) = served(&["--listen-anywhere"]);
+    let works = || {
+        assert_eq!(ask(&address, "GET", "/metrics?token=sesame", "").0, 200);
+        assert_eq!(ask(&address, "GET", "/?token=sesame", "").0, 200);
+    };
+    let listening = connected(&address, 1, "GET /events?token=sesame HTTP/1.1\r\nhost: a\r\n\r\n");
+    works();
+    // Somebody without a token sends half a request, many times, and whole ones.
+    let half = connected(&address, 100, "GET /metrics HTTP/1.1\r\nhost: a\r\n");
+    works();
+    let refused = connected(&address, 100, "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n");
+    works();
+    // Who listened before still does.
+    let mut first = &listening[0];
+    first.set_nonblocking(true).expect("it can be");
+    let mut answer = vec![0; 1 << 16];
+    loop {
+        match first.read(&mut answer) {
+            Ok(read) => assert!(read > 0, "it was closed"),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                break;
+            }
+        }
+    }
+    // Somebody with a token listens many times, or reads nothing.
+    let listening =
+        connected(&address, 100, "GET /events?token=sesame HTTP/1.1\r\nhost: a\r\n\r\n");
+    works();
+    let mute =
+        connected(&address, 100, "GET /report.json?token=sesame HTTP/1.1\r\nhost: a\r\n\r\n");
+    works();
+    // What asks for nothing is closed in the end, without anybody in need of room.
+    for mut stream in half.into_iter().chain(refused) {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("it can be");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    drop((listening, mute));
+    assert_eq!(ask(&address, "POST", "/end?token=sesame", "").0, 202);
+    assert_eq!(running.end().code, Some(130));
+}
+
+#[test]
+fn a_token_may_be_any_text() {
+    let place = Place::new(SUITE);
+    let mut command =
+        place.any(&["run", "suite.yaml", "--listen", "0.0.0.0:0", "--listen-anywhere"]);
+    command.env("FLOWBENCH_LISTEN_TOKEN", "a b&c");
+    let mut running = Running::start(&mut command);
+    let address = std::cell::RefCell::new(String::new());
+    running.says(|line| match line.split_once("the run as it goes: http://") {
+        Some((_, rest)) => {
+            *address.borrow_mut() = rest.to_owned();
+            true
+        }
+        None => false,
+    });
+    let address = address.into_inner();
+    assert!(!address.starts_with("0.0.0.0") && address.ends_with("/?token=a%20b%26c"), "{address}");
+    let port = address.split(['/', ':']).nth(1).expect("a port");
+    let here = format!("127.0.0.1:{port}/");
+    assert_eq!(ask(&here, "GET", "/?token=a%20b%26c", "").0, 200);
+    assert_eq!(ask(&here, "GET", "/metrics", "authorization: Bearer a b&c\r\n").0, 200);
+    assert_eq!(ask(&here, "POST", "/end?token=a%20b%26c", "").0, 202);
+    running.end();
+}
+
 #[test]
 fn a_run_is_seen_as_it_goes_and_can_be_ended() {
     let (place, running, address) = served(&[]);
