@@ -124,7 +124,7 @@ async fn make(
             if bad > args.runs {
                 given_up = Some(reason);
             } else if !args.quiet {
-                print::tell(format_args!("{}: made again: {reason}", saved.label));
+                print::tell(format_args!("{}: repeated: {reason}", saved.label));
             }
             continue;
         }

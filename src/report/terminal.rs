@@ -120,7 +120,7 @@ fn remarks(scenario: &ScenarioSummary, color: bool, out: &mut dyn io::Write) -> 
     let skipped = scenario.requests.arrivals == 0 && how.is_some();
     lines.extend(how.map(|how| ("", how)));
     if scenario.always && !matches!(scenario.verdict, Verdict::Passed | Verdict::Part) {
-        let what = "runs whatever happened (`always`), and counts only if all else passed";
+        let what = "runs regardless of failures (`always`), and counts only if all else passed";
         lines.push(("tear-down", what.into()));
     }
     // The thresholds of a scenario that never ran are not worth showing.

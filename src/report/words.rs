@@ -135,7 +135,7 @@ pub(super) fn outcome(scenario: &ScenarioSummary) -> &'static str {
     match scenario.end.reason {
         EndReason::Unreachable => "not reached",
         EndReason::Skipped => "not run",
-        EndReason::Broken => "broken off",
+        EndReason::Broken => "cut short",
         EndReason::Waiting => "waiting",
         EndReason::Running => "running",
         _ => verdict(scenario.verdict),
@@ -161,7 +161,7 @@ pub(super) fn end(scenario: &ScenarioSummary) -> Option<String> {
     let words = match scenario.end.reason {
         EndReason::Time | EndReason::Requests | EndReason::Documents => return None,
         EndReason::Waiting | EndReason::Running => return None,
-        EndReason::Aborted => "ended early",
+        EndReason::Aborted | EndReason::PartLost => "ended early",
         EndReason::Interrupted => "interrupted",
         EndReason::Unreachable => "target not reached",
         EndReason::Broken => "cut short",

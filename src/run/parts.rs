@@ -278,9 +278,10 @@ fn severity(end: &End) -> u8 {
         EndReason::Requests => 1,
         EndReason::Documents => 2,
         EndReason::Skipped | EndReason::Waiting | EndReason::Running => 3,
-        EndReason::Aborted => 4,
-        EndReason::Broken => 5,
-        EndReason::Unreachable => 6,
-        EndReason::Interrupted => 7,
+        EndReason::PartLost => 4,
+        EndReason::Aborted => 5,
+        EndReason::Broken => 6,
+        EndReason::Unreachable => 7,
+        EndReason::Interrupted => 8,
     }
 }

@@ -210,7 +210,7 @@ async fn carry_out(
         };
         board.put(index, context.started.elapsed(), begun);
     }
-    let begun = (began - context.started, wall(began));
+    let begun = (began - context.started, wall(began), late);
     context.tell(|| Entry::began(index, target, begun, count, frame.duration));
     let slots = Slots::new(plan.max_in_flight);
     let (deltas, mut received) = mpsc::channel(DELTAS_WAITING);

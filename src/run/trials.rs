@@ -108,7 +108,7 @@ impl Trials {
     /// Runs a scenario; in part 1, the result covers all parts.
     async fn carried_out(&self, index: usize) -> ScenarioSummary {
         let own = scenario::run(&self.context, index).await;
-        self.context.tell(|| Entry::Ended { scenario: index, summary: Box::new(own.clone()) });
+        self.context.tell_of_end(index, &own);
         self.context.whole(index).await.unwrap_or(own)
     }
 

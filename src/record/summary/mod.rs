@@ -350,6 +350,8 @@ pub enum EndReason {
     Broken,
     /// It never started: the run ended first, or a scenario it needs did not run.
     Skipped,
+    /// A part of the load was lost, and all others ended.
+    PartLost,
     /// It has not started: only in a run that goes on.
     Waiting,
     /// It has not ended: only in a run that goes on.
@@ -681,7 +683,7 @@ impl End {
             EndReason::Interrupted => (Verdict::Interrupted, "the run was interrupted"),
             EndReason::Unreachable => (Verdict::NotReached, "the target was not reached"),
             EndReason::Skipped => (Verdict::NotReached, "it did not run"),
-            EndReason::Broken => (Verdict::Inconclusive, "it broke off"),
+            EndReason::Broken => (Verdict::Inconclusive, "it was cut short"),
             EndReason::Waiting => (Verdict::Inconclusive, "it has not begun"),
             EndReason::Running => (Verdict::Inconclusive, "it goes on"),
         };

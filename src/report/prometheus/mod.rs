@@ -190,23 +190,27 @@ fn families(summary: &Summary) -> Vec<Family> {
         whole("flowbench_run_duration_seconds", "How long it took.", Some(summary.duration_s)),
         whole(
             "flowbench_run_passed",
-            "1 when all thresholds held.",
+            "1 if all thresholds passed.",
             Some(flag(summary.passed)).filter(|_| !summary.running),
         ),
-        gauge("flowbench_state", "1 for how far a scenario is, 0 for the others.", each(&state)),
+        gauge(
+            "flowbench_state",
+            "1 for the state that a scenario is in, 0 for the others.",
+            each(&state),
+        ),
         gauge(
             "flowbench_verdict",
             "1 for the verdict on a scenario, 0 for the others.",
             each(&verdict),
         ),
-        gauge("flowbench_valid", "1 when the figures of a scenario may be quoted.", each(&valid)),
-        gauge("flowbench_threshold_passed", "1 when a threshold held.", each(&threshold)),
+        gauge("flowbench_valid", "1 if the figures of a scenario are valid.", each(&valid)),
+        gauge("flowbench_threshold_passed", "1 if a threshold passed.", each(&threshold)),
         gauge(
             "flowbench_threshold_actual",
             "The value that a threshold is about, so far while its scenario runs: ms, shares, rates, numbers or bytes.",
             each(&actual),
         ),
-        gauge("flowbench_requests", "Requests by what became of them.", each(&requests)),
+        gauge("flowbench_requests", "Requests by outcome.", each(&requests)),
         gauge("flowbench_errors", "Failures by kind.", each(&errors)),
     ];
     let figures: [(_, _, Figure); 4] = [
