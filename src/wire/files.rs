@@ -14,7 +14,7 @@ use prost::Message;
 use prost::encoding::decode_varint;
 use serde::de::DeserializeSeed;
 
-pub use super::codec::WriteError;
+pub use super::error::WriteError;
 use super::json::{self, Dialect, DocumentsSeed};
 use super::proto::{v1::DocumentProto, v2::DocProto};
 use super::writer::Writer;

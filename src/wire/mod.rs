@@ -7,6 +7,7 @@ mod check;
 mod codec;
 mod document;
 mod envelope;
+mod error;
 pub mod files;
 mod fit;
 mod head;
@@ -27,8 +28,9 @@ mod values;
 mod writer;
 
 pub(crate) use check::{Invalid, told};
-pub use codec::{DecodeError, EncodeError, Encoded, Form, RequestId};
+pub use codec::{Encoded, Form, RequestId};
 pub use document::{Document, NamedScore, ONE_CONTENT};
+pub use error::{DecodeError, EncodeError};
 pub use fit::Misfit;
 pub use json::graphql;
 pub(crate) use json::quote_non_finite;

@@ -35,7 +35,7 @@ pub(super) use envelope::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::codec::WriteError;
+use super::error::WriteError;
 use super::{DecodeError, Document, EncodeError, Family};
 
 /// Maximum depth of Documents within one another. Reading takes more stack than in protobuf, and serde_json's
