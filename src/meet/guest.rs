@@ -228,7 +228,7 @@ async fn attempt(place: &Place, config: &ClientConfig, own: &Identity) -> Result
     let greeting = greet(place, own, socket);
     let greeted = timeout(GREETING_MAX, greeting).await;
     let greeted = greeted
-        .unwrap_or_else(|_| Err(Attempt::Again(format!("it said nothing for {GREETING_MAX:?}"))));
+        .unwrap_or_else(|_| Err(Attempt::Again(format!("it sent nothing for {GREETING_MAX:?}"))));
     match greeted {
         Err(Attempt::Again(_)) if place.tls.is_none() && wants_tls(config).await => {
             Err(Attempt::Final(MeetError::WantsTls { address: place.address() }))
@@ -335,7 +335,7 @@ fn refused(status: &Status) -> Attempt {
             Attempt::Final(MeetError::Refused(cut(status.message())))
         }
         Code::Unimplemented => {
-            Attempt::Final(MeetError::Refused("what listens there is no part of a load".into()))
+            Attempt::Final(MeetError::Refused("the server there is not a part of a load".into()))
         }
         _ => Attempt::Again(cut(status.message())),
     }
@@ -387,7 +387,7 @@ async fn hear(
                 return lost(format!("its connection broke: {}", cut(status.message())));
             }
             Err(_) => {
-                let reason = format!("it said nothing for {SILENCE_MAX:?}");
+                let reason = format!("it sent nothing for {SILENCE_MAX:?}");
                 return Gone { reason, silent: SILENCE_MAX };
             }
         };
@@ -428,11 +428,11 @@ async fn hear(
                 FromHost::Halt { reason, grace: Duration::from_millis(halt.grace_ms) }
             }
             Some(to_part::Kind::Welcome(_)) | None => {
-                return lost("it said what part 1 never says".into());
+                return lost("it sent an unexpected message".into());
             }
         };
         if events.send(event).await.is_err() {
-            return lost("nobody listens any more".into());
+            return lost("the run has already ended".into());
         }
     }
 }

@@ -304,8 +304,8 @@ impl Guests {
         let book = self.0.book();
         let why = |part: u64| match book.seats.get(&part) {
             Some(Seat { out: Some(_), .. }) => None,
-            Some(_) => Some((part, "it is gone since the run before")),
-            None => Some((part, "it did not come in time")),
+            Some(_) => Some((part, "it left after the previous run")),
+            None => Some((part, "it did not join in time")),
         };
         (2..=self.of()).filter_map(why).collect()
     }
@@ -540,14 +540,14 @@ impl Door {
                     let reason = format!("its connection broke: {}", cut(status.message()));
                     return left(reason, Duration::ZERO);
                 }
-                Err(_) => return left(format!("it said nothing for {SILENCE_MAX:?}"), SILENCE_MAX),
+                Err(_) => return left(format!("it sent nothing for {SILENCE_MAX:?}"), SILENCE_MAX),
             };
             let event = match message.kind {
                 Some(from_part::Kind::Probe(proto::Probe { sent_ns })) => {
                     let now = self.ns(Instant::now());
                     let echo = proto::Echo { sent_ns, received_ns: now, answered_ns: now };
                     if out.try_send(Ok(to_part::Kind::Echo(echo).into())).is_err() {
-                        return lost("it does not read what it is told");
+                        return lost("it does not read its messages");
                     }
                     continue;
                 }
@@ -569,10 +569,12 @@ impl Door {
                 }
                 Some(from_part::Kind::Stop(proto::Stop { abort })) => FromGuest::Stop { abort },
                 Some(from_part::Kind::Done(_)) => return Ok(()),
-                Some(from_part::Kind::Hello(_)) | None => return lost("it said what no part says"),
+                Some(from_part::Kind::Hello(_)) | None => {
+                    return lost("it sent an unexpected message");
+                }
             };
             if self.events.send((part, event)).await.is_err() {
-                return lost("nobody listens any more");
+                return lost("the run has already ended");
             }
         }
     }

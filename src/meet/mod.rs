@@ -241,7 +241,7 @@ pub enum MeetError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Some parts did not come.
-    #[error("{} of {of} did not come within {wait:?}", parts(missing))]
+    #[error("{} of {of} did not join within {wait:?}", parts(missing))]
     Missing {
         /// Their numbers.
         missing: Vec<u64>,

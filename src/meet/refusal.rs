@@ -21,16 +21,16 @@ pub(super) enum Refusal {
     #[error("its seed is {found}, and that of part 1 is {own}")]
     Seed { found: u64, own: u64 },
     #[error(
-        "its suite or options are others than those of part 1 (compare `flowbench check --resolved`)"
+        "its suite or options differ from those of part 1 (compare `flowbench check --resolved`)"
     )]
     Plan,
     #[error("there is no part {number} of {of}")]
     NoSuchPart { number: u64, of: u64 },
-    #[error("part {0} is there already")]
+    #[error("part {0} has already joined")]
     Taken(u64),
-    #[error("part {0} was lost, and cannot come again")]
+    #[error("part {0} was lost, and cannot rejoin")]
     Gone(u64),
-    #[error("the load has begun without it")]
+    #[error("the load has already begun")]
     Begun,
 }
 

@@ -348,7 +348,7 @@ impl Reader {
         let mut lines = Lines { input, number: 0, last, line: Vec::new(), cut: false, strangers };
         let head = lines.next_line().and_then(|more| match more {
             true => head(&lines.line),
-            false => Err(ReadProblem::Foreign("it has not one whole line".into())),
+            false => Err(ReadProblem::Foreign("it has no complete line".into())),
         });
         let replay = Replay::new(head.map_err(problem)?, start);
         Ok(Reader { path: path.to_owned(), lines, replay })
@@ -449,7 +449,7 @@ fn head(line: &[u8]) -> Result<Head, ReadProblem> {
     let head: Head = serde_json::from_slice(line)
         .map_err(|error| ReadProblem::Field { field: "line 1".into(), why: error.to_string() })?;
     if head.outlines.len() != head.summary.scenarios.len() {
-        return Err(foreign("its first line does not tell of each scenario".into()));
+        return Err(foreign("its first line does not describe every scenario".into()));
     }
     Ok(head)
 }

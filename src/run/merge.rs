@@ -33,7 +33,7 @@ pub enum MergeError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A run of a whole load, not a part.
-    #[error("{}: it is no part of a load, but a whole one", path.display())]
+    #[error("{}: not a part of a load, but a whole load", path.display())]
     Whole {
         /// Path of its journal.
         path: PathBuf,

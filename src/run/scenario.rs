@@ -635,7 +635,7 @@ impl Watch<'_> {
         due.find(|threshold| {
             evidence(&threshold.that).judge(&threshold.that).verdict == Verdict::Failed
         })
-        .map(|threshold| format!("`{}` did not hold any more", threshold.that))
+        .map(|threshold| format!("`{}` was no longer met", threshold.that))
     }
 }
 

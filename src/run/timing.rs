@@ -126,7 +126,9 @@ pub(super) fn describe(load: &Load) -> String {
                 let process = match process {
                     ArrivalProcess::Uniform => String::new(),
                     ArrivalProcess::Poisson => ", Poisson".into(),
-                    ArrivalProcess::PoissonExact => ", Poisson of an exact number".into(),
+                    ArrivalProcess::PoissonExact => {
+                        ", Poisson with an exact number of arrivals".into()
+                    }
                     ArrivalProcess::Gamma(GammaGaps { burstiness }) => {
                         format!(", gamma of burstiness {burstiness}")
                     }

@@ -304,7 +304,7 @@ fn what_are_not_parts_of_one_load_is_refused() {
     };
     let (one, two) = ("out/part-1-of-2", "out/part-2-of-2");
     refused(&[one, one], "part 1 is there twice");
-    refused(&["suite.yaml"], "suite.yaml: is not a result of flowbench: it has not one whole line");
+    refused(&["suite.yaml"], "suite.yaml: is not a result of flowbench: it has no complete line");
     refused(&["nothing"], "cannot read `nothing`");
     std::fs::create_dir(place.path("empty")).expect("a folder");
     refused(&["empty"], "`empty` has no journal of a part");

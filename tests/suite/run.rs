@@ -325,7 +325,7 @@ scenarios:
     );
     let ran = place.run(&["--out", "out"]);
     ran.ends(1);
-    assert!(ran.out.contains("`error_rate < 30%` did not hold any more"), "{}", ran.out);
+    assert!(ran.out.contains("`error_rate < 30%` was no longer met"), "{}", ran.out);
     let scenario = &place.report()["scenarios"][0];
     counts_are_conserved(scenario);
     assert_eq!(scenario["end"]["reason"], "aborted");

@@ -82,7 +82,7 @@ pub(super) enum CommandError {
         #[source]
         source: Arc<io::Error>,
     },
-    #[error("`{0}` ended as it began")]
+    #[error("`{0}` exited immediately")]
     EndedAsItBegan(String),
     /// How the command ended, and the end of its output.
     #[error("{0}")]
@@ -97,7 +97,7 @@ pub(super) enum CommandError {
 /// Why a starting Flow was not ready when last checked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum NotReady {
-    #[error("it was never asked")]
+    #[error("it was never checked")]
     NeverAsked,
     #[error("no line of its output contains `{0}`")]
     NoLine(String),

@@ -171,7 +171,7 @@ impl Lead {
             () = state.patience(always) => {
                 let open = state.scenarios()[scenario].joined.open();
                 for part in open.into_iter().filter(|part| *part != 1) {
-                    state.lose(part, "it did not end with the others", Duration::ZERO);
+                    state.lose(part, "it did not finish in time with the others", Duration::ZERO);
                 }
             }
         }
@@ -223,12 +223,12 @@ impl State {
                 FromGuest::Line(line) => match serde_json::from_slice(&line) {
                     Ok(entry) => self.take(part, entry),
                     Err(error) => {
-                        self.lose(part, &format!("it told what no part tells: {error}"), PATIENCE)
+                        self.lose(part, &format!("it sent an invalid message: {error}"), PATIENCE)
                     }
                 },
                 FromGuest::Stop { abort } => follow_signal(&self.stop, abort),
                 FromGuest::Done => {
-                    self.lose(part, "it did not tell all that it measured", PATIENCE)
+                    self.lose(part, "it did not report everything it measured", PATIENCE)
                 }
                 FromGuest::Gone { reason, stood_still: None, grace } => {
                     self.lose(part, &reason, grace)
@@ -252,7 +252,7 @@ impl State {
                 self.end(index, &format!("part {part} of {}: {why}", self.of));
             }
             Err(error) => {
-                self.lose(part, &format!("it told what no part tells: {error}"), PATIENCE)
+                self.lose(part, &format!("it sent an invalid message: {error}"), PATIENCE)
             }
         }
     }

@@ -123,7 +123,7 @@ fn part_1_that_stood_still_says_so_and_does_not_blame_the_others() {
     signal(&parts[0], Signal::CONT);
     let outputs: Vec<_> = parts.into_iter().map(ended).collect();
     assert_eq!(outputs[0].status.code(), Some(4));
-    is_not_judged(&connected, 2, &outputs[1], "part 1 of 3 was lost: it said nothing for 4s");
+    is_not_judged(&connected, 2, &outputs[1], "part 1 of 3 was lost: it sent nothing for 4s");
     let whole = connected.whole();
     assert_eq!(states(&whole), ["lost", "complete", "complete"]);
     let told = reason(&whole, "part_lost")["text"].as_str().expect("words");

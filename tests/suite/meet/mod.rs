@@ -194,7 +194,7 @@ fn an_abort_threshold_is_judged_on_the_whole_and_ends_all() {
     let whole = connected.whole();
     let scenario = &whole["scenarios"][0];
     assert_eq!(scenario["end"]["reason"], "aborted");
-    assert_eq!(scenario["end"]["message"], "`requests < 100` did not hold any more");
+    assert_eq!(scenario["end"]["message"], "`requests < 100` was no longer met");
     assert_eq!(scenario["thresholds"][0]["verdict"], "failed");
     for number in [2, 3] {
         let part = connected.place.part(number, 3);
@@ -269,7 +269,7 @@ fn who_does_not_belong_to_the_load_is_refused_with_the_reason() {
     for (from, to, expected) in [
         ("seed: 7", "seed: 8", "its seed is 8, and that of part 1 is 7"),
         ("name: load", "name: other", "its suite is `other`, and that of part 1 is `load`"),
-        ("rate: 20/s", "rate: 21/s", "its suite or options are others than those of part 1"),
+        ("rate: 20/s", "rate: 21/s", "its suite or options differ from those of part 1"),
     ] {
         std::fs::write(connected.place.path("other.yaml"), suite.replace(from, to))
             .expect("written");
@@ -287,10 +287,10 @@ fn who_does_not_belong_to_the_load_is_refused_with_the_reason() {
     // Part 1 prints whom it is waiting for.
     let mut told = BufReader::new(first.stderr.take().expect("it is piped")).lines();
     assert!(told.any(|line| line.is_ok_and(|line| line == "waiting for part 3 of 3")));
-    refused(connected.again("2/3"), 2, "part 2 is there already");
+    refused(connected.again("2/3"), 2, "part 2 has already joined");
     let third = connected.start("3/3", &[]);
     connected.begun("2-of-3");
-    refused(connected.again("3/3"), 2, "part 3 is there already");
+    refused(connected.again("3/3"), 2, "part 3 has already joined");
     // A lost part does not come back.
     for part in [first, second, third] {
         assert_eq!(ended(part).status.code(), Some(0));
@@ -347,10 +347,10 @@ fn those_who_did_not_come_are_named_and_nobody_waits_for_ever() {
     let third = connected.start("3/4", &wait);
     let (first, third) = (ended(first), ended(third));
     assert_eq!(first.status.code(), Some(3));
-    let told = "error: --meet: parts 2 and 4 of 4 did not come within 2s";
+    let told = "error: --meet: parts 2 and 4 of 4 did not join within 2s";
     assert!(text(&first.stderr).contains(told), "{}", text(&first.stderr));
     assert_eq!(third.status.code(), Some(3));
-    let told = "the load did not begin: parts 2 and 4 of 4 did not come within 2s";
+    let told = "the load did not begin: parts 2 and 4 of 4 did not join within 2s";
     assert!(text(&third.stderr).contains(told), "{}", text(&third.stderr));
     for part in ["1-of-4", "3-of-4"] {
         let folder = connected.place.path(&format!("out/part-{part}"));
@@ -368,7 +368,7 @@ fn those_who_did_not_come_are_named_and_nobody_waits_for_ever() {
     connected.begun("3-of-3");
     let late = ended(connected.start("2/3", &note));
     assert_eq!(late.status.code(), Some(2));
-    assert!(text(&late.stderr).contains("the load has begun without it"), "{}", text(&late.stderr));
+    assert!(text(&late.stderr).contains("the load has already begun"), "{}", text(&late.stderr));
     let codes = parts.map(|part| ended(part).status.code());
     assert_eq!(codes, [Some(4), Some(0)]);
     let whole = connected.whole();
