@@ -374,7 +374,7 @@ fn those_who_did_not_come_are_named_and_nobody_waits_for_ever() {
     let whole = connected.whole();
     assert_eq!(states(&whole), ["complete", "not_run", "complete"]);
     let told = reason(&whole, "part_missing")["text"].as_str().expect("words");
-    assert!(told.starts_with("part 2 of 3 sent nothing: it was lost: it did not come"), "{told}");
+    assert!(told.starts_with("part 2 of 3 sent nothing: it was lost: it did not join"), "{told}");
 }
 
 #[test]
