@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::readings::{Counts, Kind, Place, Point, Quantity, Readings, Series, Step};
-use super::summary::{FigureSummary, PlaceKind, PlaceSummary};
+use super::summary::{FigureSummary, PlaceKind, PlaceSummary, ServerSummary, SourceSummary};
 use crate::metric::Figure;
 
 /// Maximum number of places reported: if a Flow has more, its replicas are omitted first.
@@ -20,6 +20,19 @@ pub(super) struct Told {
     pub(super) places: Vec<PlaceSummary>,
     /// Places that are left out of these.
     pub(super) unshown: u64,
+}
+
+impl ServerSummary {
+    /// What readings add up to. `named`: metrics and queries that have a name of their own.
+    pub(super) fn new(
+        sources: Vec<SourceSummary>,
+        readings: &Readings,
+        named: &[String],
+    ) -> ServerSummary {
+        let Told { t_s, places, unshown } = places(readings, f64::NEG_INFINITY);
+        let missing = named.iter().filter(|name| !readings.has_value(name)).cloned().collect();
+        ServerSummary { sources, t_s, places, missing, unread: readings.unread() as u64, unshown }
+    }
 }
 
 /// The figures of all places from an instant on.

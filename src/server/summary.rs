@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::figures::{Told, places};
-use super::readings::Readings;
 use crate::metric::Figure;
 
 /// What the Flow told of itself while it was under load.
@@ -127,17 +125,6 @@ impl SourceSummary {
 }
 
 impl ServerSummary {
-    /// What readings add up to. `named`: metrics and queries that have a name of their own.
-    pub(super) fn new(
-        sources: Vec<SourceSummary>,
-        readings: &Readings,
-        named: &[String],
-    ) -> ServerSummary {
-        let Told { t_s, places, unshown } = places(readings, f64::NEG_INFINITY);
-        let missing = named.iter().filter(|name| !readings.has_value(name)).cloned().collect();
-        ServerSummary { sources, t_s, places, missing, unread: readings.unread() as u64, unshown }
-    }
-
     /// All figures of all places.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let of_place = |place: &PlaceSummary| {
