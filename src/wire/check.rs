@@ -402,6 +402,19 @@ fn python(value: &Value) -> String {
     }
 }
 
+/// The name of the class that a JSON value has in Python.
+pub(crate) fn python_class(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
 /// The message of pydantic's exception about a Document.
 pub(crate) fn told(schema: &Schema, invalid: &[Invalid]) -> String {
     /// Length to which pydantic shortens the values it shows.
@@ -416,15 +429,7 @@ pub(crate) fn told(schema: &Schema, invalid: &[Invalid]) -> String {
             Some((end, _)) => format!("{}...", &shown[..end]),
             None => shown,
         };
-        let of = match input {
-            Value::Null => "NoneType",
-            Value::Bool(_) => "bool",
-            Value::Number(number) if number.is_f64() => "float",
-            Value::Number(_) => "int",
-            Value::String(_) => "str",
-            Value::Array(_) => "list",
-            Value::Object(_) => "dict",
-        };
+        let of = python_class(input);
         text.push_str(&format!(
             "\n{}\n  {message} [type={kind}, input_value={shown}, input_type={of}]\n    For further information \
              visit https://errors.pydantic.dev/2.10/v/{kind}",

@@ -27,7 +27,7 @@ mod value;
 mod values;
 mod writer;
 
-pub(crate) use check::{Invalid, told};
+pub(crate) use check::{Invalid, python_class, told};
 pub use codec::{Encoded, Form, RequestId};
 pub use document::{Document, NamedScore, ONE_CONTENT};
 pub use error::{DecodeError, EncodeError};

@@ -1,6 +1,6 @@
 //! The fields of an operation: sends Documents through the Flow.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use apollo_compiler::ast::Type;
 use apollo_compiler::resolvers::{FieldError, ObjectValue, ResolveInfo, ResolvedValue};
@@ -13,37 +13,20 @@ use crate::flow::gateway::codecs::{self, CodecError};
 use crate::flow::gateway::failure::CallFailure;
 use crate::flow::gateway::handle::Gateway;
 use crate::flow::gateway::post::{MessageError, message_v1};
-use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql};
+use crate::wire::{DecodeError, EncodeError, Family, Protocol, graphql, python_class};
 
-/// `Query` or `Mutation`, executed once to collect the Documents to send. Resolvers cannot wait for a Flow.
-pub(super) struct Asked<'a> {
+/// `Query` or `Mutation`. Resolvers cannot wait for a Flow, so it is executed once to collect the calls of `docs`, and
+/// again with the Documents that came back.
+#[derive(Default)]
+pub(super) struct Root<'a> {
     pub(super) type_name: &'a str,
-    /// The arguments of each `docs`, in order.
+    /// The arguments of each `docs` so far, in order.
     pub(super) calls: RefCell<Vec<JsonMap>>,
-}
-
-impl ObjectValue for Asked<'_> {
-    fn type_name(&self) -> &str {
-        self.type_name
-    }
-
-    fn resolve_field<'a>(
-        &'a self,
-        info: &'a ResolveInfo<'a>,
-    ) -> Result<ResolvedValue<'a>, FieldError> {
-        self.calls.borrow_mut().push(info.arguments().clone());
-        Ok(ResolvedValue::SkipForPartialExecution)
-    }
-}
-
-/// `Query` or `Mutation`, executed again with the Documents that came back.
-pub(super) struct Answered<'a> {
-    pub(super) type_name: &'a str,
+    /// The answers, in the same order; empty when it is executed to collect the calls.
     pub(super) docs: Vec<Result<Vec<Value>, DocsError>>,
-    pub(super) next: Cell<usize>,
 }
 
-impl ObjectValue for Answered<'_> {
+impl ObjectValue for Root<'_> {
     fn type_name(&self) -> &str {
         self.type_name
     }
@@ -52,10 +35,13 @@ impl ObjectValue for Answered<'_> {
         &'a self,
         info: &'a ResolveInfo<'a>,
     ) -> Result<ResolvedValue<'a>, FieldError> {
-        let docs = self.docs.get(self.next.replace(self.next.get() + 1));
-        match docs.ok_or_else(|| self.unknown_field_error(info))? {
-            Ok(docs) => Ok(list(docs, info.field_definition().ty.item_type())),
-            Err(error) => Err(FieldError { message: error.to_string() }),
+        let mut calls = self.calls.borrow_mut();
+        let docs = self.docs.get(calls.len());
+        calls.push(info.arguments().clone());
+        match docs {
+            None => Ok(ResolvedValue::SkipForPartialExecution),
+            Some(Ok(docs)) => Ok(list(docs, info.field_definition().ty.item_type())),
+            Some(Err(error)) => Err(FieldError { message: error.to_string() }),
         }
     }
 }
@@ -115,7 +101,7 @@ pub(super) async fn send(
     let parameters = match json_of(&given("parameters").unwrap_or_default())? {
         Value::Null => None,
         Value::Object(map) => Some(map),
-        other => return Err(DocsError::Parameters(query::python_class(&other))),
+        other => return Err(DocsError::Parameters(python_class(&other))),
     };
     let text = |key: &str| arguments.get(key).and_then(|text| text.as_str()).map(str::to_owned);
     let post = PostV1 {

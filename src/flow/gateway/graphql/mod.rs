@@ -4,8 +4,6 @@
 mod docs;
 mod query;
 
-use std::cell::{Cell, RefCell};
-
 use apollo_compiler::executable::OperationType;
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::resolvers::{Execution, ObjectValue};
@@ -13,7 +11,7 @@ use apollo_compiler::response::serde_json_bytes;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use self::docs::{Answered, Asked};
+use self::docs::Root;
 use self::query::SCHEMA;
 use super::handle::Gateway;
 use super::reply::{self, Reply};
@@ -110,17 +108,17 @@ async fn answer(gateway: &Gateway, request: Request<'_>, by_get: bool) -> Reply 
             .enable_schema_introspection(true)
             .execute_sync(root)
     };
-    let type_name = operation.object_type();
-    let asked = Asked { type_name, calls: RefCell::default() };
-    let calls = match execute(&asked) {
-        Ok(_) => asked.calls.into_inner(),
-        Err(error) => return errors(json!([error.to_graphql_error(&document.sources)])),
-    };
-    let mut docs = Vec::with_capacity(calls.len());
-    for arguments in &calls {
-        docs.push(docs::send(gateway, arguments, selected).await);
+    let mut root = Root { type_name: operation.object_type(), ..Root::default() };
+    let mut answer = execute(&root);
+    let calls = root.calls.take();
+    if answer.is_ok() && !calls.is_empty() {
+        for arguments in &calls {
+            let docs = docs::send(gateway, arguments, selected).await;
+            root.docs.push(docs);
+        }
+        answer = execute(&root);
     }
-    match execute(&Answered { type_name, docs, next: Cell::new(0) }) {
+    match answer {
         Ok(mut answer) => {
             for error in &mut answer.errors {
                 // The prefix that the library adds to a field's message.

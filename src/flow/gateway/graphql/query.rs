@@ -1,5 +1,6 @@
 //! A query, read and validated against the schema of Jina's gateway.
 
+use std::cell::LazyCell;
 use std::sync::LazyLock;
 
 use apollo_compiler::ast::{Document, Type, Value as Literal};
@@ -11,6 +12,8 @@ use apollo_compiler::validation::{DiagnosticData, DiagnosticList, Valid};
 use apollo_compiler::{ExecutableDocument, Node, Schema};
 use apollo_parser::{Lexer, TokenKind};
 use serde_json::Value;
+
+use crate::wire::python_class;
 
 /// How deep values and selections may nest.
 const DEPTH_MAX: usize = 200;
@@ -156,40 +159,22 @@ pub(super) fn json_scalar(
     read.map_err(|why| NoJson { written: written(), why })
 }
 
-/// The name of the class that a value has in Python.
-pub(super) fn python_class(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "NoneType",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float",
-        Value::Number(_) => "int",
-        Value::String(_) => "str",
-        Value::Array(_) => "list",
-        Value::Object(_) => "dict",
-    }
-}
-
 /// Finds literals in a query that are invalid for Jina's custom scalars.
 fn literal(
     value: &Node<Literal>,
     of: &Type,
     document: &ExecutableDocument,
 ) -> Result<(), Box<GraphQLError>> {
-    match &**value {
-        Literal::List(items) => {
+    match (&**value, SCHEMA.get_input_object(of.inner_named_type())) {
+        (Literal::List(items), _) => {
             items.iter().try_for_each(|item| literal(item, of.item_type(), document))
         }
-        Literal::Object(fields) if SCHEMA.get_input_object(of.inner_named_type()).is_some() => {
-            let known = SCHEMA.get_input_object(of.inner_named_type());
-            fields.iter().try_for_each(|(name, value)| {
-                match known.and_then(|known| known.fields.get(name)) {
-                    Some(known) => literal(value, &known.ty, document),
-                    None => Ok(()),
-                }
-            })
-        }
-        Literal::Variable(_) => Ok(()),
-        written => {
+        (Literal::Object(fields), Some(known)) => fields.iter().try_for_each(|(name, value)| {
+            let known = known.fields.get(name);
+            known.map_or(Ok(()), |known| literal(value, &known.ty, document))
+        }),
+        (Literal::Variable(_), _) => Ok(()),
+        (written, _) => {
             if of.inner_named_type() != JSON_SCALAR {
                 return Ok(());
             }
@@ -225,6 +210,8 @@ fn told(query: &str, errors: &DiagnosticList) -> Errors {
             error.error.unstable_error_name() == Some(name)
         }
     };
+    // Read once, and only when a mistake needs them.
+    let tokens = LazyCell::new(|| Lexer::new(query).lex().0);
     let unknown_field = errors.iter().any(|error| named("UndefinedField")(&error));
     errors
         .iter()
@@ -235,7 +222,6 @@ fn told(query: &str, errors: &DiagnosticList) -> Errors {
             told.message = told.message.replace('"', "'");
             if named("UndefinedInputValue")(&error) {
                 let value = error.error.location().map_or(0, |at| at.offset());
-                let (tokens, _) = Lexer::new(query).lex();
                 let names = tokens.iter().filter(|token| token.kind() == TokenKind::Name);
                 let name = names.take_while(|token| token.index() < value).last();
                 if let (Some(name), Some(at)) = (name, told.locations.first_mut()) {
