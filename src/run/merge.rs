@@ -315,9 +315,8 @@ fn difference(one: &Value, other: &Value) -> Option<(String, String, String)> {
     match (one, other) {
         _ if one == other => None,
         (Value::Object(one), Value::Object(other)) => {
-            let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
-            keys.dedup();
-            keys.into_iter().find_map(|key| below(format!(".{key}"), one.get(key), other.get(key)))
+            let mut keys = one.keys().chain(other.keys());
+            keys.find_map(|key| below(format!(".{key}"), one.get(key), other.get(key)))
         }
         (Value::Array(one), Value::Array(other)) => {
             let most = one.len().max(other.len());
