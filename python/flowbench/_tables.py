@@ -71,19 +71,19 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 #: How many requests it takes to certify a percentile, as docs/report.md says.
-_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
-
-
-def certified(value: float | None, percentile: int, requests: int) -> str:
-    """A percentile in milliseconds for people; a dash where there are too few requests for it."""
-    return f"{number(value)} ms" if value and requests >= _NEEDED[percentile] else "–"
+_NEEDED = {"p50": 11, "p90": 64, "p95": 130, "p99": 662}
 
 
 def told(times: Mapping[str, Any], name: str) -> float | None:
     """A figure of a distribution by its name; None for a percentile that has too few requests."""
-    needed = _NEEDED.get(int(name[1:]), 0) if name[1:].isdigit() else 0
     value: float | None = times.get(name)
-    return value if times.get("count", 0) >= needed else None
+    return value if times.get("count", 0) >= _NEEDED.get(name, 0) else None
+
+
+def told_ms(times: Mapping[str, Any], name: str) -> str:
+    """The same for people, in milliseconds; a dash where there is none."""
+    value = told(times, name)
+    return "–" if value is None else f"{number(value)} ms"
 
 
 def percent(share: float | None) -> str:
