@@ -38,7 +38,13 @@ fn served_with(suite: &str, arguments: &[&str]) -> (Place, Running, String) {
 fn served_by(place: Place, arguments: &[&str]) -> (Place, Running, String) {
     let mut command = place.any(arguments);
     command.env("FLOWBENCH_LISTEN_TOKEN", "sesame");
-    let mut running = Running::start(&mut command);
+    let (running, address) = watched(&mut command);
+    (place, running, address)
+}
+
+/// A command that is watched, and the address that it prints.
+fn watched(command: &mut std::process::Command) -> (Running, String) {
+    let mut running = Running::start(command);
     let address = std::cell::RefCell::new(String::new());
     running.says(|line| match line.split_once("the run as it goes: http://") {
         Some((_, rest)) => {
@@ -47,8 +53,7 @@ fn served_by(place: Place, arguments: &[&str]) -> (Place, Running, String) {
         }
         None => false,
     });
-    let address = address.into_inner();
-    (place, running, address)
+    (running, address.into_inner())
 }
 
 /// Status and body of a response.
@@ -241,16 +246,7 @@ fn a_token_may_be_any_text() {
     let mut command =
         place.any(&["run", "suite.yaml", "--listen", "0.0.0.0:0", "--listen-anywhere"]);
     command.env("FLOWBENCH_LISTEN_TOKEN", "a b&c");
-    let mut running = Running::start(&mut command);
-    let address = std::cell::RefCell::new(String::new());
-    running.says(|line| match line.split_once("the run as it goes: http://") {
-        Some((_, rest)) => {
-            *address.borrow_mut() = rest.to_owned();
-            true
-        }
-        None => false,
-    });
-    let address = address.into_inner();
+    let (running, address) = watched(&mut command);
     assert!(!address.starts_with("0.0.0.0") && address.ends_with("/?token=a%20b%26c"), "{address}");
     let port = address.split(['/', ':']).nth(1).expect("a port");
     let here = format!("127.0.0.1:{port}/");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Connected, SECRET, TOKEN, certificate, ended, reason, signal, states};
+use super::{Connected, SECRET, TOKEN, certificate, ended, reason, signal, stands_still, states};
 use crate::parts::{Place, text};
 
 const LOAD: &str = "load: {rate: 120/s, duration: 60s}, thresholds: [p50 < 1s]";
@@ -101,9 +101,7 @@ fn a_part_that_stood_still_and_came_back_counts_until_it_was_lost() {
     let parts = connected.all(3, &[]);
     connected.begun("2-of-3");
     std::thread::sleep(Duration::from_millis(1_500));
-    signal(&parts[1], Signal::STOP);
-    std::thread::sleep(Duration::from_secs(8));
-    signal(&parts[1], Signal::CONT);
+    stands_still(&parts[1], 8);
     let outputs: Vec<_> = parts.into_iter().map(ended).collect();
     assert_eq!(outputs[0].status.code(), Some(4));
     is_not_judged(&connected, 2, &outputs[1], "part 2 of 3 stood still for ");
@@ -118,9 +116,7 @@ fn part_1_that_stood_still_says_so_and_does_not_blame_the_others() {
     let parts = connected.all(3, &[]);
     connected.begun("2-of-3");
     std::thread::sleep(Duration::from_millis(1_500));
-    signal(&parts[0], Signal::STOP);
-    std::thread::sleep(Duration::from_secs(7));
-    signal(&parts[0], Signal::CONT);
+    stands_still(&parts[0], 7);
     let outputs: Vec<_> = parts.into_iter().map(ended).collect();
     assert_eq!(outputs[0].status.code(), Some(4));
     is_not_judged(&connected, 2, &outputs[1], "part 1 of 3 was lost: it sent nothing for 4s");
@@ -140,9 +136,7 @@ fn which_part_fell_behind_is_said_also_where_the_whole_did() {
     let connected = Connected::new("load: {rate: 120/s, duration: 6s}");
     let parts = connected.all(3, &[]);
     connected.begun("2-of-3");
-    signal(&parts[1], Signal::STOP);
-    std::thread::sleep(Duration::from_secs(2));
-    signal(&parts[1], Signal::CONT);
+    stands_still(&parts[1], 2);
     for part in parts {
         ended(part);
     }

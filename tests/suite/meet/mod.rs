@@ -101,6 +101,13 @@ fn signal(part: &Child, signal: Signal) {
     kill_process(Pid::from_child(part), signal).expect("it runs");
 }
 
+/// A part is stopped for this many seconds.
+fn stands_still(part: &Child, seconds: u64) {
+    signal(part, Signal::STOP);
+    std::thread::sleep(Duration::from_secs(seconds));
+    signal(part, Signal::CONT);
+}
+
 fn states(whole: &Value) -> Vec<&str> {
     let parts = whole["scenarios"][0]["parts"].as_array().expect("parts");
     parts.iter().map(|part| part["state"].as_str().expect("a word")).collect()
@@ -458,9 +465,7 @@ fn a_part_that_stands_still_for_three_seconds_is_not_lost() {
     let connected = Connected::new("load: {rate: 120/s, duration: 7s}, thresholds: [p50 < 1s]");
     let parts = connected.all(3, &[]);
     connected.begun("2-of-3");
-    signal(&parts[1], Signal::STOP);
-    std::thread::sleep(Duration::from_secs(3));
-    signal(&parts[1], Signal::CONT);
+    stands_still(&parts[1], 3);
     let codes: Vec<_> = parts.into_iter().map(|part| ended(part).status.code()).collect();
     // Late sending is included in response times, so thresholds that passed would have passed without it.
     assert_eq!(codes, [Some(0); 3]);

@@ -101,24 +101,30 @@ fn a_search_ends_when_a_part_is_lost() {
     assert!(told.contains("error: --meet: part 3 of 3 was lost: "), "{told}");
 }
 
+/// A gate that goes on for longer than a test waits.
+const LONG_GATE: &[&str] = &[
+    "gate",
+    "suite.yaml",
+    "--base-flow",
+    "f",
+    "--candidate-flow",
+    "f",
+    "--gate",
+    "p50 +400% +1s",
+    "--runs",
+    "90",
+    "--force",
+];
+
+/// The same of a baseline.
+const LONG_BASELINE: &[&str] = &["noise", "suite.yaml", "--runs", "90", "--out", "baseline"];
+
 #[test]
 fn who_loses_part_1_of_a_search_a_gate_or_a_baseline_says_so() {
     for arguments in [
         &["capacity", "suite.yaml", "--objective", "p90 < 500ms", "--rate", "20/s..8000/s"][..],
-        &[
-            "gate",
-            "suite.yaml",
-            "--base-flow",
-            "f",
-            "--candidate-flow",
-            "f",
-            "--gate",
-            "p50 +400% +1s",
-            "--runs",
-            "90",
-            "--force",
-        ],
-        &["noise", "suite.yaml", "--runs", "90", "--out", "baseline"],
+        LONG_GATE,
+        LONG_BASELINE,
     ] {
         let connected = Connected::new("load: {rate: 10/s, duration: 1s}");
         let [mut first, second, third] =
@@ -136,22 +142,7 @@ fn who_loses_part_1_of_a_search_a_gate_or_a_baseline_says_so() {
 
 #[test]
 fn a_gate_or_a_baseline_ends_in_all_parts_when_one_is_lost() {
-    for arguments in [
-        &[
-            "gate",
-            "suite.yaml",
-            "--base-flow",
-            "f",
-            "--candidate-flow",
-            "f",
-            "--gate",
-            "p50 +400% +1s",
-            "--runs",
-            "90",
-            "--force",
-        ][..],
-        &["noise", "suite.yaml", "--runs", "90", "--out", "baseline"],
-    ] {
+    for arguments in [LONG_GATE, LONG_BASELINE] {
         let connected = Connected::new("load: {rate: 10/s, duration: 1s}");
         let [first, mut second, third] =
             ["1/3", "2/3", "3/3"].map(|part| start(&connected, part, arguments));
